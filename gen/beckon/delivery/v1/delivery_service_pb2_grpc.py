@@ -5,7 +5,7 @@ import warnings
 
 from beckon.delivery.v1 import delivery_service_pb2 as beckon_dot_delivery_dot_v1_dot_delivery__service__pb2
 
-GRPC_GENERATED_VERSION = '1.85.1'
+GRPC_GENERATED_VERSION = '1.78.2'
 GRPC_VERSION = grpc.__version__
 _version_not_supported = False
 
@@ -25,7 +25,7 @@ if _version_not_supported:
     )
 
 
-class DeliveryServiceStub:
+class DeliveryServiceStub(object):
     """Carries out deliveries and tells how they fare.
     """
 
@@ -62,7 +62,7 @@ class DeliveryServiceStub:
                 _registered_method=True)
 
 
-class DeliveryServiceServicer:
+class DeliveryServiceServicer(object):
     """Carries out deliveries and tells how they fare.
     """
 
@@ -142,7 +142,7 @@ def add_DeliveryServiceServicer_to_server(servicer, server):
 
 
  # This class is part of an EXPERIMENTAL API.
-class DeliveryService:
+class DeliveryService(object):
     """Carries out deliveries and tells how they fare.
     """
 

@@ -6,7 +6,7 @@ import warnings
 from beckon.delivery.v1 import template_service_pb2 as beckon_dot_delivery_dot_v1_dot_template__service__pb2
 from google.protobuf import empty_pb2 as google_dot_protobuf_dot_empty__pb2
 
-GRPC_GENERATED_VERSION = '1.85.1'
+GRPC_GENERATED_VERSION = '1.78.2'
 GRPC_VERSION = grpc.__version__
 _version_not_supported = False
 
@@ -26,7 +26,7 @@ if _version_not_supported:
     )
 
 
-class TemplateServiceStub:
+class TemplateServiceStub(object):
     """Keeps templates. They are Jinja2 in a sandbox, over `event` (`id`, `type`,
     `occur_time`, `properties`), `profile` (`id`, `attributes`, `time_zone`, `locale`), `campaign` (its
     id) and `delivery` (its id).
@@ -65,7 +65,7 @@ class TemplateServiceStub:
                 _registered_method=True)
 
 
-class TemplateServiceServicer:
+class TemplateServiceServicer(object):
     """Keeps templates. They are Jinja2 in a sandbox, over `event` (`id`, `type`,
     `occur_time`, `properties`), `profile` (`id`, `attributes`, `time_zone`, `locale`), `campaign` (its
     id) and `delivery` (its id).
@@ -145,7 +145,7 @@ def add_TemplateServiceServicer_to_server(servicer, server):
 
 
  # This class is part of an EXPERIMENTAL API.
-class TemplateService:
+class TemplateService(object):
     """Keeps templates. They are Jinja2 in a sandbox, over `event` (`id`, `type`,
     `occur_time`, `properties`), `profile` (`id`, `attributes`, `time_zone`, `locale`), `campaign` (its
     id) and `delivery` (its id).

@@ -5,7 +5,7 @@ import warnings
 
 from beckon.ingest.v1 import ingest_service_pb2 as beckon_dot_ingest_dot_v1_dot_ingest__service__pb2
 
-GRPC_GENERATED_VERSION = '1.85.1'
+GRPC_GENERATED_VERSION = '1.78.2'
 GRPC_VERSION = grpc.__version__
 _version_not_supported = False
 
@@ -25,7 +25,7 @@ if _version_not_supported:
     )
 
 
-class IngestServiceStub:
+class IngestServiceStub(object):
     """Accepts what profiles did.
     """
 
@@ -47,7 +47,7 @@ class IngestServiceStub:
                 _registered_method=True)
 
 
-class IngestServiceServicer:
+class IngestServiceServicer(object):
     """Accepts what profiles did.
     """
 
@@ -94,7 +94,7 @@ def add_IngestServiceServicer_to_server(servicer, server):
 
 
  # This class is part of an EXPERIMENTAL API.
-class IngestService:
+class IngestService(object):
     """Accepts what profiles did.
     """
 

@@ -5,7 +5,7 @@ import warnings
 
 from beckon.profile.v1 import observation_service_pb2 as beckon_dot_profile_dot_v1_dot_observation__service__pb2
 
-GRPC_GENERATED_VERSION = '1.85.1'
+GRPC_GENERATED_VERSION = '1.78.2'
 GRPC_VERSION = grpc.__version__
 _version_not_supported = False
 
@@ -25,7 +25,7 @@ if _version_not_supported:
     )
 
 
-class ObservationServiceStub:
+class ObservationServiceStub(object):
     """Takes in the event log and answers how the people in it stand. Spans
     workspaces: internal callers only.
     """
@@ -53,7 +53,7 @@ class ObservationServiceStub:
                 _registered_method=True)
 
 
-class ObservationServiceServicer:
+class ObservationServiceServicer(object):
     """Takes in the event log and answers how the people in it stand. Spans
     workspaces: internal callers only.
     """
@@ -107,7 +107,7 @@ def add_ObservationServiceServicer_to_server(servicer, server):
 
 
  # This class is part of an EXPERIMENTAL API.
-class ObservationService:
+class ObservationService(object):
     """Takes in the event log and answers how the people in it stand. Spans
     workspaces: internal callers only.
     """

@@ -6,7 +6,7 @@ import warnings
 from beckon.throttle.v1 import frequency_cap_service_pb2 as beckon_dot_throttle_dot_v1_dot_frequency__cap__service__pb2
 from google.protobuf import empty_pb2 as google_dot_protobuf_dot_empty__pb2
 
-GRPC_GENERATED_VERSION = '1.85.1'
+GRPC_GENERATED_VERSION = '1.78.2'
 GRPC_VERSION = grpc.__version__
 _version_not_supported = False
 
@@ -26,7 +26,7 @@ if _version_not_supported:
     )
 
 
-class FrequencyCapServiceStub:
+class FrequencyCapServiceStub(object):
     """Keeps frequency caps. A change holds for every reservation after at most one
     second.
     """
@@ -59,7 +59,7 @@ class FrequencyCapServiceStub:
                 _registered_method=True)
 
 
-class FrequencyCapServiceServicer:
+class FrequencyCapServiceServicer(object):
     """Keeps frequency caps. A change holds for every reservation after at most one
     second.
     """
@@ -124,7 +124,7 @@ def add_FrequencyCapServiceServicer_to_server(servicer, server):
 
 
  # This class is part of an EXPERIMENTAL API.
-class FrequencyCapService:
+class FrequencyCapService(object):
     """Keeps frequency caps. A change holds for every reservation after at most one
     second.
     """

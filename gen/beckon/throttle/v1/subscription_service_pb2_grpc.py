@@ -5,7 +5,7 @@ import warnings
 
 from beckon.throttle.v1 import subscription_service_pb2 as beckon_dot_throttle_dot_v1_dot_subscription__service__pb2
 
-GRPC_GENERATED_VERSION = '1.85.1'
+GRPC_GENERATED_VERSION = '1.78.2'
 GRPC_VERSION = grpc.__version__
 _version_not_supported = False
 
@@ -25,7 +25,7 @@ if _version_not_supported:
     )
 
 
-class SubscriptionServiceStub:
+class SubscriptionServiceStub(object):
     """Keeps consent, per profile and channel.
     """
 
@@ -47,7 +47,7 @@ class SubscriptionServiceStub:
                 _registered_method=True)
 
 
-class SubscriptionServiceServicer:
+class SubscriptionServiceServicer(object):
     """Keeps consent, per profile and channel.
     """
 
@@ -87,7 +87,7 @@ def add_SubscriptionServiceServicer_to_server(servicer, server):
 
 
  # This class is part of an EXPERIMENTAL API.
-class SubscriptionService:
+class SubscriptionService(object):
     """Keeps consent, per profile and channel.
     """
 

@@ -5,7 +5,7 @@ import warnings
 
 from beckon.throttle.v1 import throttle_service_pb2 as beckon_dot_throttle_dot_v1_dot_throttle__service__pb2
 
-GRPC_GENERATED_VERSION = '1.85.1'
+GRPC_GENERATED_VERSION = '1.78.2'
 GRPC_VERSION = grpc.__version__
 _version_not_supported = False
 
@@ -25,7 +25,7 @@ if _version_not_supported:
     )
 
 
-class ThrottleServiceStub:
+class ThrottleServiceStub(object):
     """Reserves and settles places under consent and frequency caps. Spans
     workspaces: internal callers only.
     """
@@ -48,7 +48,7 @@ class ThrottleServiceStub:
                 _registered_method=True)
 
 
-class ThrottleServiceServicer:
+class ThrottleServiceServicer(object):
     """Reserves and settles places under consent and frequency caps. Spans
     workspaces: internal callers only.
     """
@@ -93,7 +93,7 @@ def add_ThrottleServiceServicer_to_server(servicer, server):
 
 
  # This class is part of an EXPERIMENTAL API.
-class ThrottleService:
+class ThrottleService(object):
     """Reserves and settles places under consent and frequency caps. Spans
     workspaces: internal callers only.
     """

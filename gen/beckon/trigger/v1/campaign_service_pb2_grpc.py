@@ -5,7 +5,7 @@ import warnings
 
 from beckon.trigger.v1 import campaign_service_pb2 as beckon_dot_trigger_dot_v1_dot_campaign__service__pb2
 
-GRPC_GENERATED_VERSION = '1.85.1'
+GRPC_GENERATED_VERSION = '1.78.2'
 GRPC_VERSION = grpc.__version__
 _version_not_supported = False
 
@@ -25,7 +25,7 @@ if _version_not_supported:
     )
 
 
-class CampaignServiceStub:
+class CampaignServiceStub(object):
     """Keeps campaigns and moves them through their states.
     """
 
@@ -72,7 +72,7 @@ class CampaignServiceStub:
                 _registered_method=True)
 
 
-class CampaignServiceServicer:
+class CampaignServiceServicer(object):
     """Keeps campaigns and moves them through their states.
     """
 
@@ -180,7 +180,7 @@ def add_CampaignServiceServicer_to_server(servicer, server):
 
 
  # This class is part of an EXPERIMENTAL API.
-class CampaignService:
+class CampaignService(object):
     """Keeps campaigns and moves them through their states.
     """
 

@@ -5,7 +5,7 @@ import warnings
 
 from beckon.trigger.v1 import decision_service_pb2 as beckon_dot_trigger_dot_v1_dot_decision__service__pb2
 
-GRPC_GENERATED_VERSION = '1.85.1'
+GRPC_GENERATED_VERSION = '1.78.2'
 GRPC_VERSION = grpc.__version__
 _version_not_supported = False
 
@@ -25,7 +25,7 @@ if _version_not_supported:
     )
 
 
-class DecisionServiceStub:
+class DecisionServiceStub(object):
     """Answers from the record of decisions.
     """
 
@@ -42,7 +42,7 @@ class DecisionServiceStub:
                 _registered_method=True)
 
 
-class DecisionServiceServicer:
+class DecisionServiceServicer(object):
     """Answers from the record of decisions.
     """
 
@@ -70,7 +70,7 @@ def add_DecisionServiceServicer_to_server(servicer, server):
 
 
  # This class is part of an EXPERIMENTAL API.
-class DecisionService:
+class DecisionService(object):
     """Answers from the record of decisions.
     """
 

@@ -5,7 +5,7 @@ import warnings
 
 from beckon.trigger.v1 import quarantine_service_pb2 as beckon_dot_trigger_dot_v1_dot_quarantine__service__pb2
 
-GRPC_GENERATED_VERSION = '1.85.1'
+GRPC_GENERATED_VERSION = '1.78.2'
 GRPC_VERSION = grpc.__version__
 _version_not_supported = False
 
@@ -25,7 +25,7 @@ if _version_not_supported:
     )
 
 
-class QuarantineServiceStub:
+class QuarantineServiceStub(object):
     """Keeps events that could not be observed or judged, until somebody looks.
     """
 
@@ -47,7 +47,7 @@ class QuarantineServiceStub:
                 _registered_method=True)
 
 
-class QuarantineServiceServicer:
+class QuarantineServiceServicer(object):
     """Keeps events that could not be observed or judged, until somebody looks.
     """
 
@@ -87,7 +87,7 @@ def add_QuarantineServiceServicer_to_server(servicer, server):
 
 
  # This class is part of an EXPERIMENTAL API.
-class QuarantineService:
+class QuarantineService(object):
     """Keeps events that could not be observed or judged, until somebody looks.
     """
 
