@@ -1,4 +1,4 @@
-"""Compares protos/ with the last release, or with main where nothing is released, and refuses what breaks callers."""
+"""Compares protos/ with the last release, or else with main, and refuses what breaks callers."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""Writes requirements/*.txt: every package by version and hash, wheels only, no address of any registry.
+"""Writes requirements/*.txt: every package by version and hash, wheels only, no addresses.
 
 `--upgrade` takes the newest versions that pyproject.toml allows; without it what is locked stays.
 """
