@@ -7,7 +7,7 @@ class StackError(Exception):
     """A stack cannot start or go on. The text is meant for the person who started it."""
 
 
-class StartFailed(StackError):
+class StartFailed(StackError):  # noqa: N818 — says what it is; "Error" would add nothing
     """A process did not come up; carries the end of its log."""
 
     def __init__(self, name: str, problem: str, *, log: Path, tail: str, advice: str = "") -> None:
@@ -20,7 +20,7 @@ class StartFailed(StackError):
         self.name = name
 
 
-class PortTaken(StackError):
+class PortTaken(StackError):  # noqa: N818 — says what it is; "Error" would add nothing
     """Somebody else listens where we were told to."""
 
     def __init__(self, port: int, purpose: str, setting: str) -> None:
@@ -32,9 +32,9 @@ class PortTaken(StackError):
         self.port = port
 
 
-class BinaryMissing(StackError):
+class BinaryMissing(StackError):  # noqa: N818 — says what it is; "Error" would add nothing
     """No server program was found for this machine."""
 
 
-class StateInUse(StackError):
+class StateInUse(StackError):  # noqa: N818 — says what it is; "Error" would add nothing
     """Another stack runs on the same state directory."""

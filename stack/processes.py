@@ -84,7 +84,7 @@ def start(
         launch.append(str(unroot))
     log.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     with log.open("ab") as output:
-        process = subprocess.Popen(  # noqa: S603 — our own commands, no shell.
+        process = subprocess.Popen(
             [*launch, "--", *command],
             stdin=subprocess.DEVNULL,
             stdout=output,

@@ -1,6 +1,6 @@
 """Real PostgreSQL and Redis, started by ourselves, as root or not, on any folder.
 
-Each survives its own kill -9 on the same folder and port, and dies with the process that started it.
+Each survives its own kill -9 on the same folder and port, and dies with whoever started it.
 """
 
 from stack.servers.postgresql import Postgres, postgres

@@ -26,6 +26,8 @@ SUPERUSER = "beckon"
 # Recovery after a kill reads at most `max_wal_size` again: seconds, on a slow disk a minute.
 START_LIMIT = 60.0
 
+_FIRST_WITH_BUILTIN_LOCALE = 17
+
 # A longer address of a unix socket is refused by the kernel; `.s.PGSQL.50432` goes behind ours.
 _SOCKET_FOLDER_MAX = 90
 
@@ -258,7 +260,7 @@ async def postgres(folder: Path, *, port: int = 0, durable: bool = True) -> Asyn
 
 @cache
 def _major(folder: Path) -> int:
-    answer = subprocess.run(  # noqa: S603 — a program we chose.
+    answer = subprocess.run(
         [folder / "postgres", "--version"], capture_output=True, text=True, check=True
     )
     return int(answer.stdout.split()[2].split(".")[0])
@@ -266,7 +268,7 @@ def _major(folder: Path) -> int:
 
 def _locale(major: int) -> list[str]:
     """Sort by code point wherever the machine's C library comes from."""
-    if major >= 17:
+    if major >= _FIRST_WITH_BUILTIN_LOCALE:
         return ["--locale-provider=builtin", "--builtin-locale=C.UTF-8", "--locale=C"]
     return ["--locale=C"]
 
@@ -277,7 +279,7 @@ def _says_ready(pid_file: Path, pid: int) -> bool:
         lines = pid_file.read_text().splitlines()
     except OSError:
         return False
-    return len(lines) > 7 and int(lines[0]) == pid and lines[7].strip() == "ready"
+    return lines[7:8] == ["ready   "] and int(lines[0]) == pid
 
 
 def _servers_on(data: Path) -> list[psutil.Process]:
