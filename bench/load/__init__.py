@@ -1,0 +1,1 @@
+"""Load for both sides, the sink that messages arrive at, and the measurement of what it cost."""
