@@ -1,12 +1,14 @@
 # The only interface to the tools. Everything works from a fresh clone with python3.11, pip, make, gcc and git.
 
-PYTHON ?= python3.11
+# The first that runs and is new enough: version managers leave names on PATH that do not run.
+PYTHON ?= $(shell for name in python3.11 python3.12 python3.13 python3; do \
+	$$name -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$name && break; done)
 VENV := .venv
 BIN := $(VENV)/bin
 PY := $(BIN)/python
 READY := $(VENV)/.ready
 BENCH_READY := $(VENV)/.ready-bench
-# Where hand-written Python lives.
+# What mypy reads; ruff reads everything but gen/ and third_party/.
 CODE := $(wildcard mesh services stack cli tests bench tools)
 # Narrows what runs: `make test T=tests/unit/throttle`, `make bench ONLY=ingest`, `make chaos KILLS=300`.
 T ?= tests
@@ -25,19 +27,20 @@ help: ## this list
 install: $(READY) ## the environment in .venv, every package by version and hash
 
 $(PY):
-	@command -v $(PYTHON) >/dev/null || { echo "Python 3.11 or newer is needed: make PYTHON=/path/to/python3" >&2; exit 1; }
+	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer is needed: make PYTHON=/path/to/python3" >&2; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 
 # uv installs in seconds what pip installs in half a minute; it does not know pip's settings, so pip stays the fallback.
 define install_locked
-	$(PY) -m pip install -q --disable-pip-version-check --require-hashes --only-binary :all: -r requirements/uv.txt || true
-	$(BIN)/uv pip install -q --python $(PY) --require-hashes --only-binary :all: -r $(1) \
+	@echo "installing $(1) into $(VENV)"
+	@$(PY) -m pip install -q --disable-pip-version-check --require-hashes --only-binary :all: -r requirements/uv.txt || true
+	@$(BIN)/uv pip install -q --python $(PY) --require-hashes --only-binary :all: -r $(1) \
 		|| $(PY) -m pip install -q --disable-pip-version-check --require-hashes --only-binary :all: -r $(1)
 endef
 
 $(READY): requirements/dev.txt requirements/uv.txt pyproject.toml | $(PY)
 	$(call install_locked,requirements/dev.txt)
-	$(PY) -m pip install -q --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@$(PY) -m pip install -q --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $@
 
 $(BENCH_READY): requirements/bench.txt $(READY)
@@ -69,13 +72,13 @@ gen: $(READY) ## protos/ to gen/
 	$(PY) tools/gen.py
 
 fmt: $(READY) ## format and fix what can be fixed
-	$(BIN)/ruff format $(CODE)
-	$(BIN)/ruff check --fix $(CODE)
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
 	$(BIN)/buf format -w protos
 
 lint: $(READY) ## format, style, types, imports, protos, and that gen/ is fresh
-	$(BIN)/ruff format --check $(CODE)
-	$(BIN)/ruff check $(CODE)
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
 	$(BIN)/mypy $(CODE)
 	$(BIN)/lint-imports --no-logo
 	$(BIN)/buf lint
