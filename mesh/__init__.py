@@ -1,0 +1,1 @@
+"""The plumbing that every service stands on; it knows no campaign."""

@@ -1,0 +1,218 @@
+"""Errors a caller may see: one class a status, each with a reason that programs read."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from types import MappingProxyType
+from typing import ClassVar
+
+import grpc
+import grpc.aio
+from beckon.errors.v1.error_reason_pb2 import ErrorReason
+from google.protobuf.duration_pb2 import Duration
+from google.rpc.error_details_pb2 import BadRequest, ErrorInfo, RetryInfo
+from google.rpc.status_pb2 import Status
+from grpc_status import rpc_status
+
+DOMAIN = "beckon.dev"
+
+_NO_METADATA: Mapping[str, str] = MappingProxyType({})
+
+# HTTP/2 trailers are limited (8 KiB at many proxies): past this many violations
+# the rest is counted, not listed.
+_VIOLATIONS_MAX = 25
+
+
+@dataclass(frozen=True, slots=True)
+class FieldViolation:
+    """What is wrong with one field of a request."""
+
+    field: str
+    """Path from the request, `events[3].profile`."""
+    description: str
+    reason: str = ""
+    """Identifier of the broken rule, for programs."""
+
+
+class MeshError(Exception):
+    """The question could not be answered, and the caller is told why.
+
+    Only `mesh.interceptors.errors` turns it into a status. Everything variable
+    in the message is in the metadata too, so that nobody parses the message.
+    """
+
+    code: ClassVar[grpc.StatusCode] = grpc.StatusCode.INTERNAL
+
+    def __init__(
+        self,
+        reason: ErrorReason,
+        message: str,
+        *,
+        metadata: Mapping[str, str] = _NO_METADATA,
+        violations: Sequence[FieldViolation] = (),
+        retry_delay: timedelta | None = None,
+    ) -> None:
+        """Take the reason, a sentence in lower case, and what programs need."""
+        super().__init__(message)
+        self.reason = reason
+        self.message = message
+        self.metadata = metadata
+        self.violations = tuple(violations)
+        self.retry_delay = retry_delay
+
+
+class InvalidArgument(MeshError):
+    """The request can never succeed."""
+
+    code = grpc.StatusCode.INVALID_ARGUMENT
+
+
+class NotFound(MeshError):
+    """The named resource is not there."""
+
+    code = grpc.StatusCode.NOT_FOUND
+
+
+class AlreadyExists(MeshError):
+    """The id is taken, or was used for other content."""
+
+    code = grpc.StatusCode.ALREADY_EXISTS
+
+
+class FailedPrecondition(MeshError):
+    """The resource is in the wrong state; someone must act first."""
+
+    code = grpc.StatusCode.FAILED_PRECONDITION
+
+
+class Aborted(MeshError):
+    """Another writer was faster; redo the whole read-modify-write."""
+
+    code = grpc.StatusCode.ABORTED
+
+
+class ResourceExhausted(MeshError):
+    """A limit of ours is reached; wait as told."""
+
+    code = grpc.StatusCode.RESOURCE_EXHAUSTED
+
+
+class PermissionDenied(MeshError):
+    """We know the caller, and the caller may not."""
+
+    code = grpc.StatusCode.PERMISSION_DENIED
+
+
+class Unauthenticated(MeshError):
+    """We do not know the caller."""
+
+    code = grpc.StatusCode.UNAUTHENTICATED
+
+
+class Unavailable(MeshError):
+    """A dependency is away; the same call may be repeated."""
+
+    code = grpc.StatusCode.UNAVAILABLE
+
+
+class DeadlineExceeded(MeshError):
+    """Too little time is left."""
+
+    code = grpc.StatusCode.DEADLINE_EXCEEDED
+
+
+class Internal(MeshError):
+    """A bug of ours."""
+
+    code = grpc.StatusCode.INTERNAL
+
+
+def to_rpc_status(error: MeshError) -> Status:
+    """Return the error as `google.rpc.Status`, for one record of a batch."""
+    code: int = error.code.value[0]
+    status = Status(code=code, message=error.message)
+    status.details.add().Pack(
+        ErrorInfo(
+            reason=ErrorReason.Name(error.reason).removeprefix("ERROR_REASON_"),
+            domain=DOMAIN,
+            metadata=error.metadata,
+        )
+    )
+    if error.violations:
+        status.details.add().Pack(_bad_request(error.violations))
+    if error.retry_delay is not None:
+        delay = Duration()
+        delay.FromTimedelta(error.retry_delay)
+        status.details.add().Pack(RetryInfo(retry_delay=delay))
+    return status
+
+
+def to_status(error: MeshError) -> grpc.Status:
+    """Return the error as what `abort_with_status` takes."""
+    return rpc_status.to_status(to_rpc_status(error))
+
+
+def from_rpc_error(error: grpc.aio.AioRpcError, *, dependency: str) -> MeshError:
+    """Return what a peer's refusal means for our own caller.
+
+    A peer that is away, slow or overloaded makes us unavailable, and a lost race
+    stays one. Any other refusal means that we asked wrongly: a bug of ours.
+    """
+    if error.code() is grpc.StatusCode.ABORTED:
+        return Aborted(ErrorReason.ERROR_REASON_CONFLICT, "another writer was faster")
+    if error.code() in _PEER_IS_AWAY:
+        return unavailable(dependency)
+    return Internal(
+        ErrorReason.ERROR_REASON_INTERNAL,
+        f"{dependency} refused our call with {error.code().name}",
+        metadata={"errorId": ""},
+    )
+
+
+def unavailable(dependency: str) -> Unavailable:
+    """Return the error that says `dependency` is away."""
+    return Unavailable(
+        ErrorReason.ERROR_REASON_DEPENDENCY_UNAVAILABLE,
+        f"{dependency} is not available",
+        metadata={"dependency": dependency},
+    )
+
+
+def invalid_field(field: str, description: str, *, reason: str = "") -> InvalidArgument:
+    """Return the error for one bad field."""
+    return InvalidArgument(
+        ErrorReason.ERROR_REASON_FIELD_INVALID,
+        f"{field}: {description}",
+        violations=[FieldViolation(field, description, reason)],
+    )
+
+
+def reason_of(error: grpc.RpcError) -> str:
+    """Return the reason that a refusal carries, '' when it carries none."""
+    status = rpc_status.from_call(error)
+    for detail in status.details if status is not None else ():
+        info = ErrorInfo()
+        if detail.Unpack(info):
+            return info.reason
+    return ""
+
+
+_PEER_IS_AWAY = frozenset(
+    {
+        grpc.StatusCode.UNAVAILABLE,
+        grpc.StatusCode.DEADLINE_EXCEEDED,
+        grpc.StatusCode.RESOURCE_EXHAUSTED,
+        grpc.StatusCode.CANCELLED,
+    }
+)
+
+
+def _bad_request(violations: Sequence[FieldViolation]) -> BadRequest:
+    listed = [
+        BadRequest.FieldViolation(field=one.field, description=one.description, reason=one.reason)
+        for one in violations[:_VIOLATIONS_MAX]
+    ]
+    rest = len(violations) - len(listed)
+    if rest > 0:
+        listed.append(BadRequest.FieldViolation(description=f"and {rest} more"))
+    return BadRequest(field_violations=listed)

@@ -1,0 +1,32 @@
+"""Derived ids: each is a hash of the one before, so that a repeat anywhere meets a unique key."""
+
+from uuid import UUID, uuid5
+from zlib import crc32
+
+# Changing it would let everything in flight happen twice.
+_ROOT = UUID("6e1c4a52-0d0b-5c4e-9c53-6a2f0a1f7be1")
+
+# For ever: the shard is part of stored keys. Partitions divide it, and may grow up to it.
+SHARDS = 1024
+
+
+def event_uid(workspace: str, event_id: str) -> UUID:
+    """Return the id under which the mesh knows a caller's event."""
+    # Neither part can hold a '/', so that no two pairs meet.
+    return uuid5(_ROOT, f"{workspace}/{event_id}")
+
+
+def enrollment_id(event: UUID, campaign: str, recipient: str) -> UUID:
+    """Return the id of one person's passage through a campaign because of one event."""
+    # No name holds a NUL, so that no two pairs meet.
+    return uuid5(event, f"{campaign}\0{recipient}")
+
+
+def send_id(enrollment: UUID, channel: str) -> UUID:
+    """Return the id of the one message of an enrollment on a channel; a delivery's id is its str."""
+    return uuid5(enrollment, channel)
+
+
+def shard_of(workspace: str, profile_id: str) -> int:
+    """Return the shard of a person, for ever."""
+    return crc32(f"{workspace}/{profile_id}".encode()) % SHARDS

@@ -1,0 +1,1 @@
+"""What happens around every call: one middleware a file, put in order by `mesh.server`."""
