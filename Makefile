@@ -34,8 +34,9 @@ $(PY):
 define install_locked
 	@echo "installing $(1) into $(VENV)"
 	@$(PY) -m pip install -q --disable-pip-version-check --require-hashes --only-binary :all: -r requirements/uv.txt || true
-	@$(BIN)/uv pip install -q --python $(PY) --require-hashes --only-binary :all: -r $(1) \
-		|| $(PY) -m pip install -q --disable-pip-version-check --require-hashes --only-binary :all: -r $(1)
+	@$(BIN)/uv pip install -q --python $(PY) --require-hashes --only-binary :all: -r $(1) || { \
+		echo "uv did not get through (it does not read pip's settings); now with pip"; \
+		$(PY) -m pip install -q --disable-pip-version-check --require-hashes --only-binary :all: -r $(1); }
 endef
 
 $(READY): requirements/dev.txt requirements/uv.txt pyproject.toml | $(PY)

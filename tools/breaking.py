@@ -15,7 +15,9 @@ def main() -> int:
         print("breaking: skipped, there is no release and no other main to compare with")
         return 0
     print(f"breaking: against {base}")
-    against = f"{ROOT / '.git'}#ref={base}"
+    # Not simply .git: in a second worktree that is a file.
+    folder = git("rev-parse", "--path-format=absolute", "--git-common-dir")
+    against = f"{folder}#format=git,ref={base}"
     return subprocess.run([BUF, "breaking", "--against", against], cwd=ROOT, check=False).returncode
 
 
