@@ -7,7 +7,7 @@ class StackError(Exception):
     """A stack cannot start or go on. The text is meant for the person who started it."""
 
 
-class StartFailed(StackError):  # noqa: N818 — says what it is; "Error" would add nothing
+class StartFailed(StackError):
     """A process did not come up; carries the end of its log."""
 
     def __init__(self, name: str, problem: str, *, log: Path, tail: str, advice: str = "") -> None:
@@ -20,7 +20,7 @@ class StartFailed(StackError):  # noqa: N818 — says what it is; "Error" would 
         self.name = name
 
 
-class PortTaken(StackError):  # noqa: N818 — says what it is; "Error" would add nothing
+class PortTaken(StackError):
     """Somebody else listens where we were told to."""
 
     def __init__(self, port: int, purpose: str, setting: str) -> None:
@@ -32,9 +32,9 @@ class PortTaken(StackError):  # noqa: N818 — says what it is; "Error" would ad
         self.port = port
 
 
-class BinaryMissing(StackError):  # noqa: N818 — says what it is; "Error" would add nothing
+class BinaryMissing(StackError):
     """No server program was found for this machine."""
 
 
-class StateInUse(StackError):  # noqa: N818 — says what it is; "Error" would add nothing
+class StateInUse(StackError):
     """Another stack runs on the same state directory."""

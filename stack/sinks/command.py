@@ -73,5 +73,5 @@ def run(serve: Callable[[Options], Awaitable[None]], chosen: Options) -> None:
     uvloop.run(until_told())
 
 
-class _Told(Exception):  # noqa: N818 — no error: somebody asked us to end.
+class _Told(Exception):
     pass
