@@ -1,29 +1,38 @@
 """Choosing ports on this machine, and saying clearly when one is taken."""
 
+import random
 import socket
+from contextlib import ExitStack
 
-from stack.errors import PortTaken
+from stack.errors import PortTaken, StackError
 
 HOST = "127.0.0.1"
+
+# Below those the kernel gives to outgoing connections, which would take a port back between our
+# choice and its use.
+_RANGE = (20_000, 32_000)
 
 
 def free_port() -> int:
     """Return a port nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind((HOST, 0))
-        return int(probe.getsockname()[1])
+    return free_ports(1)[0]
 
 
 def free_ports(count: int) -> list[int]:
     """Return different free ports; asking one at a time may repeat one."""
-    probes = [socket.socket() for _ in range(count)]
-    try:
-        for probe in probes:
-            probe.bind((HOST, 0))
-        return [int(probe.getsockname()[1]) for probe in probes]
-    finally:
-        for probe in probes:
-            probe.close()
+    with ExitStack() as held:
+        return [_hold_one(held) for _ in range(count)]
+
+
+def _hold_one(held: ExitStack) -> int:
+    for port in random.sample(range(*_RANGE), k=len(range(*_RANGE))):
+        probe = held.enter_context(socket.socket())
+        try:
+            probe.bind((HOST, port))
+        except OSError:
+            continue
+        return port
+    raise StackError(f"no port between {_RANGE[0]} and {_RANGE[1]} is free on {HOST}")
 
 
 def require_free(port: int, purpose: str, setting: str) -> None:

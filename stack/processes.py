@@ -55,7 +55,7 @@ class Child:
         if await self.wait(grace) is None:
             self._process.kill()
         code = self._process.wait()
-        end_all(family)
+        end_all([*family, *_session(self.pid)])
         return code
 
     def kill(self) -> None:
@@ -63,7 +63,7 @@ class Child:
         family = descendants(self.pid)
         self._process.kill()
         self._process.wait()
-        end_all(family)
+        end_all([*family, *_session(self.pid)])
 
 
 def start(
@@ -115,6 +115,18 @@ def descendants(pid: int) -> list[psutil.Process]:
         return psutil.Process(pid).children(recursive=True)
     except psutil.NoSuchProcess:
         return []
+
+
+def _session(pid: int) -> list[psutil.Process]:
+    """Return who is left of the session that a process led, should it be gone itself."""
+    return [member for member in psutil.process_iter() if _session_of(member.pid) == pid]
+
+
+def _session_of(pid: int) -> int:
+    try:
+        return os.getsid(pid)
+    except OSError:
+        return 0
 
 
 def end_all(processes: Sequence[psutil.Process]) -> None:
