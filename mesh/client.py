@@ -4,7 +4,7 @@ import json
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from importlib import resources
-from typing import Any
+from typing import Any, Self
 
 import grpc
 import grpc.aio
@@ -45,7 +45,7 @@ async def connect(target: str, *, key: str, service: str) -> AsyncIterator[grpc.
         ("grpc.enable_http_proxy", 0),
     ]
     async with grpc.aio.insecure_channel(target, options=options) as channel:
-        yield _Channel(channel, key, _timeouts(config))  # type: ignore[abstract]
+        yield _Channel(channel, key, _timeouts(config))
 
 
 def _service_config(package: str) -> dict[str, Any]:
@@ -112,7 +112,10 @@ class _Channel(grpc.aio.Channel):
         """Close the connection."""
         await self._channel.close(grace)
 
-    def get_state(self, try_to_connect: bool = False) -> grpc.ChannelConnectivity:  # noqa: FBT001, FBT002 — gRPC's signature
+    def get_state(
+        self,
+        try_to_connect: bool = False,  # noqa: FBT001, FBT002 — gRPC's signature
+    ) -> grpc.ChannelConnectivity:
         """Return the state of the connection."""
         return self._channel.get_state(try_to_connect)
 
@@ -124,7 +127,7 @@ class _Channel(grpc.aio.Channel):
         """Return when connected."""
         await self._channel.channel_ready()
 
-    async def __aenter__(self) -> "_Channel":
+    async def __aenter__(self) -> Self:
         return self
 
     async def __aexit__(self, *_: object) -> None:

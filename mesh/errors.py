@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from types import MappingProxyType
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar, TypeAlias
 
 import grpc
 import grpc.aio
@@ -13,6 +13,12 @@ from google.protobuf.duration_pb2 import Duration
 from google.rpc.error_details_pb2 import BadRequest, ErrorInfo, RetryInfo
 from google.rpc.status_pb2 import Status
 from grpc_status import rpc_status
+
+if TYPE_CHECKING:
+    # Exists for the type checker only: at run time a reason is an int.
+    Reason: TypeAlias = ErrorReason.ValueType
+else:
+    Reason = int
 
 DOMAIN = "beckon.dev"
 
@@ -45,7 +51,7 @@ class MeshError(Exception):
 
     def __init__(
         self,
-        reason: ErrorReason,
+        reason: Reason,
         message: str,
         *,
         metadata: Mapping[str, str] = _NO_METADATA,
@@ -187,14 +193,38 @@ def invalid_field(field: str, description: str, *, reason: str = "") -> InvalidA
     )
 
 
-def reason_of(error: grpc.RpcError) -> str:
+def reason_of(error: grpc.aio.AioRpcError) -> str:
     """Return the reason that a refusal carries, '' when it carries none."""
-    status = rpc_status.from_call(error)
+    status = _status_of(error)
     for detail in status.details if status is not None else ():
         info = ErrorInfo()
         if detail.Unpack(info):
             return info.reason
     return ""
+
+
+def violations_of(error: grpc.aio.AioRpcError) -> list[FieldViolation]:
+    """Return the bad fields that a refusal names."""
+    status = _status_of(error)
+    found: list[FieldViolation] = []
+    for detail in status.details if status is not None else ():
+        bad = BadRequest()
+        if detail.Unpack(bad):
+            found += (
+                FieldViolation(one.field, one.description, one.reason)
+                for one in bad.field_violations
+            )
+    return found
+
+
+def metadata_of(error: grpc.aio.AioRpcError) -> dict[str, str]:
+    """Return the metadata of the reason that a refusal carries."""
+    status = _status_of(error)
+    for detail in status.details if status is not None else ():
+        info = ErrorInfo()
+        if detail.Unpack(info):
+            return dict(info.metadata)
+    return {}
 
 
 _PEER_IS_AWAY = frozenset(
@@ -205,6 +235,13 @@ _PEER_IS_AWAY = frozenset(
         grpc.StatusCode.CANCELLED,
     }
 )
+
+
+def _status_of(error: grpc.aio.AioRpcError) -> Status | None:
+    for key, value in error.trailing_metadata() or ():
+        if key == "grpc-status-details-bin" and isinstance(value, bytes):
+            return Status.FromString(value)
+    return None
 
 
 def _bad_request(violations: Sequence[FieldViolation]) -> BadRequest:

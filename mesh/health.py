@@ -28,7 +28,7 @@ class _Watch:
     name: str
     check: Check
     misses: int = 0
-    running: "asyncio.Task[None] | None" = None
+    running: "asyncio.Future[None] | None" = None
 
 
 class Health:
@@ -59,9 +59,8 @@ class Health:
         """Check for ever."""
         first = True
         while True:
-            healthy = await asyncio.gather(
-                *(self._ask(each, first=first) for each in self._watches)
-            )
+            asked = (self._ask(each, first=first) for each in self._watches)
+            healthy = await asyncio.gather(*asked)
             await self._tell(serving=all(healthy))
             first = False
             await asyncio.sleep(self._interval)
@@ -77,10 +76,10 @@ class Health:
         problem = await self._try(watch)
         was = watch.misses
         watch.misses = watch.misses + 1 if problem else 0
-        healthy = not watch.misses or (watch.misses < self._misses and not first and was >= 0)
         if first and watch.misses:
             # A process that never was healthy has no benefit of the doubt.
             watch.misses = self._misses
+        healthy = watch.misses < self._misses
         if watch.misses == self._misses and was < self._misses:
             log.error("dependency_lost", dependency=watch.name, problem=problem)
         elif not watch.misses and was >= self._misses:
@@ -95,7 +94,7 @@ class Health:
         must not stop the others. It is asked again when it has ended.
         """
         if watch.running is None:
-            watch.running = asyncio.ensure_future(watch.check())  # type: ignore[arg-type]
+            watch.running = asyncio.ensure_future(watch.check())  # noqa: TID251 — read below
         done, _ = await asyncio.wait({watch.running}, timeout=self._interval)
         if not done:
             watch.running.cancel()

@@ -1,18 +1,17 @@
 """Update masks (AIP-134, AIP-161): what an Update changes, and what it may not."""
 
 from collections.abc import Iterable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from beckon.errors.v1.error_reason_pb2 import ErrorReason
 from google.api import field_behavior_pb2
-from google.protobuf.descriptor import Descriptor, FieldDescriptor
+from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.field_mask_pb2 import FieldMask
 from google.protobuf.message import Message
 
 from mesh.errors import FieldViolation, InvalidArgument
 
 _M = TypeVar("_M", bound=Message)
-_Step = str
 
 
 def apply_update(
@@ -56,8 +55,8 @@ def _paths(patch: Message, mask: FieldMask) -> Iterable[str]:
     return paths
 
 
-def _split(path: str) -> list[_Step]:
-    steps: list[_Step] = []
+def _split(path: str) -> list[str]:
+    steps: list[str] = []
     rest = path
     while rest:
         if rest.startswith("`"):
@@ -81,7 +80,7 @@ def _split(path: str) -> list[_Step]:
     return steps
 
 
-def _take(target: Message, source: Message, steps: list[_Step]) -> bool:
+def _take(target: Message, source: Message, steps: list[str]) -> bool:
     """Copy what `steps` name from source to target; say whether it may change at all."""
     field = _field(target.DESCRIPTOR, steps[0])
     behavior = _behavior(field)
@@ -140,8 +139,8 @@ def _copy(target: Message, source: Message, field: FieldDescriptor) -> None:
         setattr(target, field.name, getattr(source, field.name))
 
 
-def _field(message: Descriptor, name: str) -> FieldDescriptor:
-    field = message.fields_by_name.get(name)
+def _field(message: Any, name: str) -> FieldDescriptor:
+    field: FieldDescriptor | None = message.fields_by_name.get(name)
     if field is None:
         text = f"{message.name} has no field {name}"
         raise ValueError(text)
@@ -153,7 +152,8 @@ def _is_map(field: FieldDescriptor) -> bool:
 
 
 def _behavior(field: FieldDescriptor) -> list[int]:
-    return list(field.GetOptions().Extensions[field_behavior_pb2.field_behavior])
+    extension: Any = field_behavior_pb2.field_behavior
+    return list(field.GetOptions().Extensions[extension])
 
 
 def _may_change(field: FieldDescriptor) -> bool:

@@ -19,9 +19,11 @@ if TYPE_CHECKING:
     Connection: TypeAlias = (
         "asyncpg.Connection[asyncpg.Record] | PoolConnectionProxy[asyncpg.Record]"
     )
+    Lent: TypeAlias = PoolConnectionProxy[asyncpg.Record]
     Pool: TypeAlias = "asyncpg.Pool[asyncpg.Record]"
 else:
     Connection = asyncpg.Connection
+    Lent = asyncpg.Connection
     Pool = asyncpg.Pool
 
 _SCHEMA = re.compile(r"[a-z_][a-z0-9_]{0,62}")
@@ -81,14 +83,14 @@ class Database:
         with translated():
             await self._pinger.ping()
 
-    async def _acquire(self) -> Connection:
+    async def _acquire(self) -> Lent:
         try:
             return await self.pool.acquire(timeout=self._acquire_timeout)
         except OSError as error:
             # No such host, no route, no socket file: not only ConnectionError.
             raise unavailable("postgres") from error
 
-    async def _release(self, connection: Connection) -> None:
+    async def _release(self, connection: Lent) -> None:
         try:
             await self.pool.release(connection, timeout=self._acquire_timeout)
         except (driver.InterfaceError, TimeoutError, ConnectionError):

@@ -4,10 +4,10 @@ import asyncio
 import signal
 import sys
 import threading
-from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any, TypeAlias
 
 import grpc.aio
 import prometheus_client
@@ -26,9 +26,6 @@ from mesh.interceptors.middleware import Chain, Middleware
 from mesh.interceptors.trace import follow_trace
 from mesh.interceptors.validate import validate
 from mesh.settings import BadSettings, ServerSettings
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
 
 log = structlog.get_logger(__name__)
 
@@ -137,9 +134,13 @@ async def serve(
         port = _bind(server, settings)
         await health.begin()
         await server.start()
-        health_task = asyncio.ensure_future(health.run())
+        # Not a TaskGroup: what ends after what is the point here. All are awaited below.
+        health_task = asyncio.ensure_future(health.run())  # noqa: TID251 — awaited below
         worker_stop = Stopping()
-        tasks = [asyncio.ensure_future(_run(worker, worker_stop)) for worker in workers]
+        tasks = [
+            asyncio.ensure_future(_run(worker, worker_stop))  # noqa: TID251 — awaited below
+            for worker in workers
+        ]
         log.info("serving", address=settings.address, port=port, methods=_count(services))
         if on_serving is not None:
             on_serving(port)
@@ -186,8 +187,9 @@ async def _until_stopped(
     stop: Stopping, tasks: Sequence["asyncio.Future[None]"]
 ) -> BaseException | None:
     """Wait for the stop or the first task that ends by itself; return why it did."""
-    stopped = asyncio.ensure_future(stop.wait())
-    await asyncio.wait({stopped, *tasks}, return_when=asyncio.FIRST_COMPLETED)
+    stopped = asyncio.ensure_future(stop.wait())  # noqa: TID251 — cancelled below
+    waited: set[asyncio.Future[Any]] = {stopped, *tasks}
+    await asyncio.wait(waited, return_when=asyncio.FIRST_COMPLETED)
     stopped.cancel()
     for task in tasks:
         if task.done():
@@ -333,11 +335,11 @@ async def serving(
     checks: Mapping[str, Check] | None = None,
     workers: Sequence[Worker] = (),
     self_validating: frozenset[str] = frozenset(),
-) -> "AsyncIterator[str]":
+) -> AsyncIterator[str]:
     """Serve for as long as it is entered; gives the address. For tests and tools."""
     stop = Stopping()
     port: asyncio.Future[int] = asyncio.get_running_loop().create_future()
-    task = asyncio.ensure_future(
+    task = asyncio.ensure_future(  # noqa: TID251 — awaited below
         serve(
             settings,
             services,
@@ -348,7 +350,8 @@ async def serving(
             on_serving=port.set_result,
         )
     )
-    await asyncio.wait({task, port}, return_when=asyncio.FIRST_COMPLETED)
+    either: set[asyncio.Future[Any]] = {task, port}
+    await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
     if task.done():
         await task
     try:

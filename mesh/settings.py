@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import MISSING, Field, dataclass, field, fields
+from dataclasses import MISSING, dataclass, field, fields
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypeVar, cast, get_type_hints, overload
@@ -77,7 +77,7 @@ def setting(
         secret=secret,
         parse=parse,
     )
-    made: Field[_T] = (
+    made: object = (
         field(metadata={_KEY: declared}, repr=not secret)
         if isinstance(default, _Required)
         else field(default=default, metadata={_KEY: declared}, repr=not secret)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import msgspec
 import structlog
 
+from mesh import tracing
 from mesh.settings import TelemetrySettings
 
 if TYPE_CHECKING:
@@ -58,16 +59,7 @@ def set_up(service: str, settings: TelemetrySettings) -> None:
         )
     structlog.contextvars.bind_contextvars(service=service)
     _adopt_standard_logging(level)
-    _set_up_spans(service, settings)
-
-
-def _set_up_spans(service: str, settings: TelemetrySettings) -> None:
-    # Imported late: the exporter takes a third of a second to import, which a
-    # process that exports nothing need not pay.
-    if settings.otlp_endpoint:
-        from mesh import tracing  # noqa: PLC0415
-
-        tracing.set_up(service=service, endpoint=settings.otlp_endpoint, ratio=settings.trace_ratio)
+    tracing.set_up_tracing(service, settings.otlp_endpoint, settings.trace_ratio)
 
 
 class _ToStructlog(logging.Handler):

@@ -13,7 +13,7 @@ _EXEMPT = frozenset({"grpc.health.v1.Health"})
 @asynccontextmanager
 async def keep_deadline(call: Call) -> AsyncIterator[None]:
     """Refuse a call with too little time left; remember the rest for calls of our own."""
-    seconds = call.context.time_remaining()
+    seconds: float | None = call.context.time_remaining()
     if seconds is not None and call.service not in _EXEMPT:
         if seconds < deadlines.LEAST.total_seconds():
             raise deadlines.too_short(seconds)

@@ -10,11 +10,10 @@ import structlog
 from structlog.contextvars import bound_contextvars
 
 from mesh import callers, metrics
-from mesh.interceptors.middleware import Call
+from mesh.interceptors.middleware import Call, code_of
 
 log = structlog.get_logger(__name__)
 
-_CODES = {code.value[0]: code for code in grpc.StatusCode}
 # Asked every second by probes.
 _QUIET = frozenset({"grpc.health.v1.Health"})
 
@@ -32,7 +31,7 @@ async def log_calls(call: Call) -> AsyncIterator[None]:
             raise
         finally:
             seconds = perf_counter() - started
-            code = grpc.StatusCode.CANCELLED if cancelled else _code_of(call)
+            code = grpc.StatusCode.CANCELLED if cancelled else code_of(call)
             caller = callers.current_caller()
             write = log.debug if call.service in _QUIET else log.info
             write(
@@ -42,11 +41,3 @@ async def log_calls(call: Call) -> AsyncIterator[None]:
                 seconds=round(seconds, 6),
             )
             metrics.rpc_finished(call.method, code.name, seconds)
-
-
-def _code_of(call: Call) -> grpc.StatusCode:
-    # gRPC gives the number it was told, or the member, or nothing for OK.
-    code = call.context.code()  # type: ignore[attr-defined]
-    if isinstance(code, grpc.StatusCode):
-        return code
-    return _CODES.get(code or 0, grpc.StatusCode.UNKNOWN)

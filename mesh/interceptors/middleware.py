@@ -22,6 +22,8 @@ else:
     Handler = grpc.RpcMethodHandler
     Context = grpc.aio.ServicerContext
 
+_CODES: dict[object, grpc.StatusCode] = {code.value[0]: code for code in grpc.StatusCode}
+
 Check: TypeAlias = Callable[[Message], None]
 
 
@@ -64,6 +66,14 @@ async def around(middlewares: Sequence[Middleware], call: Call) -> AsyncIterator
         yield
 
 
+def code_of(call: Call) -> grpc.StatusCode:
+    """Return the status the call has so far: gRPC knows a number, a member, or nothing for OK."""
+    code: object = call.context.code()
+    if isinstance(code, grpc.StatusCode):
+        return code
+    return _CODES.get(code or 0, grpc.StatusCode.UNKNOWN)
+
+
 class Undecodable:
     """Stands for bytes that are not the message the method takes."""
 
@@ -77,7 +87,7 @@ class Chain(grpc.aio.ServerInterceptor):
         # The methods of a server are few; their wrapped handlers are kept.
         self._wrapped: dict[str, Handler] = {}
 
-    async def intercept_service(  # type: ignore[override]
+    async def intercept_service(
         self,
         continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Handler | None]],
         handler_call_details: grpc.HandlerCallDetails,
