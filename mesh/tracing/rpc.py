@@ -82,6 +82,9 @@ def start_rpc_span(
         context=_parent(traceparent, kind),
         kind=kind,
         attributes={SYSTEM: "grpc", METHOD: name},
+        # Every refusal leaves as an exception; set_rpc_status knows whose fault it is.
+        record_exception=False,
+        set_status_on_exception=False,
     ) as span:
         yield span
 

@@ -497,6 +497,22 @@ def test_an_rpc_span_hangs_under_its_caller(receiver: tuple[Receiver, str]) -> N
     assert collector.spans[0][0]["service.name"] == "trigger"
 
 
+def test_an_exception_that_passes_is_no_error_by_itself(receiver: tuple[Receiver, str]) -> None:
+    """gRPC aborts by raising, also where the caller is at fault."""
+    collector, endpoint = receiver
+    tracing.set_up_tracing("trigger", endpoint, 1.0)
+    with (
+        pytest.raises(RuntimeError),
+        tracing.start_rpc_span("/beckon.x.v1.Peer/Ask") as span,
+    ):
+        tracing.set_rpc_status(span, grpc.StatusCode.NOT_FOUND)
+        raise RuntimeError("aborted")
+    tracing.shut_down_tracing()
+    span_sent = collector.named("beckon.x.v1.Peer/Ask")
+    assert span_sent.status.code == Status.STATUS_CODE_UNSET
+    assert not span_sent.events
+
+
 def test_a_servers_fault_is_an_error(receiver: tuple[Receiver, str]) -> None:
     collector, endpoint = receiver
     tracing.set_up_tracing("trigger", endpoint, 1.0)
