@@ -498,15 +498,17 @@ def test_an_rpc_span_hangs_under_its_caller(receiver: tuple[Receiver, str]) -> N
 
 
 def test_an_exception_that_passes_is_no_error_by_itself(receiver: tuple[Receiver, str]) -> None:
-    """gRPC aborts by raising, also where the caller is at fault."""
+    """An abort of gRPC raises, also where the caller is at fault."""
     collector, endpoint = receiver
     tracing.set_up_tracing("trigger", endpoint, 1.0)
-    with (
-        pytest.raises(RuntimeError),
-        tracing.start_rpc_span("/beckon.x.v1.Peer/Ask") as span,
-    ):
-        tracing.set_rpc_status(span, grpc.StatusCode.NOT_FOUND)
-        raise RuntimeError("aborted")
+
+    def abort() -> None:
+        with tracing.start_rpc_span("/beckon.x.v1.Peer/Ask") as span:
+            tracing.set_rpc_status(span, grpc.StatusCode.NOT_FOUND)
+            raise RuntimeError("aborted")
+
+    with pytest.raises(RuntimeError):
+        abort()
     tracing.shut_down_tracing()
     span_sent = collector.named("beckon.x.v1.Peer/Ask")
     assert span_sent.status.code == Status.STATUS_CODE_UNSET
