@@ -1,0 +1,250 @@
+"""Events on the wire, as columns, as log records, and refusals as statuses."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+import msgspec
+import xxhash
+from beckon.errors.v1.error_reason_pb2 import ErrorReason
+from beckon.ingest.v1.event_pb2 import Event, LogRecord
+from google.protobuf.json_format import MessageToDict, SerializeToJsonError
+from google.protobuf.struct_pb2 import Struct
+from google.protobuf.timestamp_pb2 import Timestamp
+from google.rpc.status_pb2 import Status
+
+from mesh.errors import (
+    AlreadyExists,
+    FieldViolation,
+    InvalidArgument,
+    MeshError,
+    to_rpc_status,
+)
+from services.ingest.model import Columns, Fault, Violation
+from services.ingest.rules import PROPERTIES_BYTES_MAX, PROPERTIES_DEPTH_MAX
+
+_DECODER = msgspec.json.Decoder(dict[str, Any])
+_ENCODER = msgspec.json.Encoder()
+# Length of a W3C traceparent of version 00. A longer one would only swell the log.
+_TRACEPARENT_LENGTH = 55
+# A clock that is off by less is as good as ours.
+_SKEW_MIN_US = 1_000_000
+
+
+def columns(events: Sequence[Event]) -> Columns:
+    """Return the events as columns; turns a Struct into JSON and cuts overlong traceparents."""
+    properties = [event.properties_json for event in events]
+    faults: dict[int, Violation] = {}
+    if b"" in properties:
+        _from_structs(events, properties, faults)
+    if not _well_formed(properties):
+        faults.update(_property_faults(properties, faults))
+    if max([len(event.traceparent) for event in events]) > _TRACEPARENT_LENGTH:
+        for event in events:
+            if len(event.traceparent) > _TRACEPARENT_LENGTH:
+                event.ClearField("traceparent")
+    times = [event.occur_time for event in events]
+    return Columns(
+        event_ids=[event.event_id for event in events],
+        types=[event.type for event in events],
+        profiles=[event.profile for event in events],
+        seconds=[time.seconds for time in times],
+        nanos=[time.nanos for time in times],
+        properties=properties,
+        property_faults=faults,
+    )
+
+
+def fingerprints(columns: Columns) -> list[bytes]:
+    """Return 8 bytes for each event that tell its content from any other content.
+
+    The traceparent is left out: a caller that repeats may have begun another trace.
+    """
+    digest = xxhash.xxh3_64_digest
+    return [
+        digest(f"{kind}\0{profile}\0{second}.{nano}\0".encode() + properties)
+        for kind, profile, second, nano, properties in zip(
+            columns.types,
+            columns.profiles,
+            columns.seconds,
+            columns.nanos,
+            columns.properties,
+            strict=True,
+        )
+    ]
+
+
+def set_missing_times(events: Iterable[Event], now: datetime) -> None:
+    """Let events without a time have occurred when they were received."""
+    for event in events:
+        if not event.HasField("occur_time"):
+            event.occur_time.FromDatetime(now)
+
+
+def clock_offset_us(send_time: Timestamp | None, now: datetime) -> int:
+    """Return what to add to the caller's times, in microseconds; 0 when the clocks agree."""
+    if send_time is None:
+        return 0
+    offset = _microseconds(now) - (send_time.seconds * 1_000_000 + send_time.nanos // 1000)
+    return offset if abs(offset) >= _SKEW_MIN_US else 0
+
+
+def log_record(
+    workspace: str, events: Iterable[Event], *, receive_time: datetime, offset_us: int
+) -> bytes:
+    """Return one entry of the log. The events are copied through as they are."""
+    record = LogRecord(
+        workspace=workspace,
+        receive_time_us=_microseconds(receive_time),
+        clock_offset_us=offset_us,
+    )
+    record.events.extend(events)
+    return record.SerializeToString()
+
+
+def statuses(
+    refused: Mapping[int, Sequence[Violation]], event_ids: Sequence[str]
+) -> dict[int, Status]:
+    """Return the refusals as statuses by index."""
+    return {
+        index: to_rpc_status(_error(violations, event_ids[index]))
+        for index, violations in refused.items()
+    }
+
+
+def _error(violations: Sequence[Violation], event_id: str) -> MeshError:
+    fields = [FieldViolation(v.field, v.description, v.rule) for v in violations]
+    message = "; ".join(f"{v.field} {v.description}" for v in violations)
+    match violations[0].fault:
+        case Fault.ID_REUSED:
+            return AlreadyExists(
+                ErrorReason.ERROR_REASON_EVENT_ID_REUSED,
+                message,
+                metadata={"eventId": event_id},
+                violations=fields,
+            )
+        case Fault.TOO_LARGE:
+            return InvalidArgument(
+                ErrorReason.ERROR_REASON_TOO_LARGE,
+                message,
+                metadata={"limitBytes": str(PROPERTIES_BYTES_MAX)},
+                violations=fields,
+            )
+        case Fault.FIELD_INVALID:
+            return InvalidArgument(
+                ErrorReason.ERROR_REASON_FIELD_INVALID, message, violations=fields
+            )
+
+
+def _from_structs(
+    events: Sequence[Event], properties: list[bytes], faults: dict[int, Violation]
+) -> None:
+    for index, event in enumerate(events):
+        if properties[index]:
+            continue
+        form = event.WhichOneof("properties_form")
+        if form == "properties":
+            try:
+                properties[index] = _json_of(event.properties)
+            except (SerializeToJsonError, RecursionError):
+                faults[index] = _BAD_NUMBER
+            event.properties_json = properties[index]
+        elif form == "properties_json":
+            # Present but empty says the same as absent.
+            event.ClearField("properties_json")
+
+
+def _json_of(struct: Struct) -> bytes:
+    return _ENCODER.encode(MessageToDict(struct)) if struct.fields else b""
+
+
+def _well_formed(properties: Sequence[bytes]) -> bool:
+    """Read all properties in one go; True only if each is a JSON object within bounds.
+
+    One value a line: each begins with a brace, none can reach over a line's end
+    (a raw line break is no part of a JSON string, and nothing but a comma joins
+    values), and there are as many values as lines.
+    """
+    given = [value for value in properties if value]
+    if not given:
+        return True
+    joined = b"\n".join(given)
+    if b"\\u0000" in joined or any(value[0] != 123 for value in given):
+        return False
+    if max([value.count(b"{") + value.count(b"[") for value in given]) > PROPERTIES_DEPTH_MAX:
+        return False
+    try:
+        joined.decode()
+        return len(_DECODER.decode_lines(joined)) == len(given)
+    except (UnicodeDecodeError, msgspec.DecodeError):
+        return False
+
+
+def _property_faults(
+    properties: Sequence[bytes], known: Mapping[int, Violation]
+) -> Mapping[int, Violation]:
+    checks: Sequence[Callable[[bytes], Violation | None]] = (_syntax_fault, _content_fault)
+    found = {}
+    for index, value in enumerate(properties):
+        if value and len(value) <= PROPERTIES_BYTES_MAX and index not in known:
+            for check in checks:
+                if fault := check(value):
+                    found[index] = fault
+                    break
+    return found
+
+
+def _syntax_fault(value: bytes) -> Violation | None:
+    try:
+        value.decode()
+        _DECODER.decode(value)
+    except UnicodeDecodeError as error:
+        return Violation("properties_json", "bytes.utf8", f"must be UTF-8: byte {error.start}")
+    except RecursionError:
+        return _TOO_DEEP
+    except msgspec.ValidationError as error:
+        return Violation("properties_json", "bytes.json", f"must be a JSON object: {error}")
+    except msgspec.DecodeError as error:
+        return Violation("properties_json", "bytes.json", f"must be JSON: {error}")
+    return None
+
+
+def _content_fault(value: bytes) -> Violation | None:
+    decoded = _DECODER.decode(value)
+    if _depth(decoded) > PROPERTIES_DEPTH_MAX:
+        return _TOO_DEEP
+    # Encoded again, a NUL is the only character that is written so.
+    if b"\\u0000" in value and b"\\u0000" in _ENCODER.encode(decoded):
+        return Violation("properties_json", "bytes.nul", "must not hold the character U+0000")
+    return None
+
+
+def _depth(value: object) -> int:
+    depth, level = 0, [value]
+    while level:
+        depth += 1
+        level = [
+            child
+            for parent in level
+            for child in (
+                parent.values()
+                if isinstance(parent, dict)
+                else parent
+                if isinstance(parent, list)
+                else ()
+            )
+            if isinstance(child, dict | list)
+        ]
+    return depth
+
+
+def _microseconds(time: datetime) -> int:
+    return int(time.timestamp() * 1_000_000)
+
+
+_TOO_DEEP = Violation(
+    "properties_json", "bytes.depth", f"must be nested at most {PROPERTIES_DEPTH_MAX} deep"
+)
+_BAD_NUMBER = Violation(
+    "properties", "struct.number", "must hold finite numbers and be nested at most 32 deep"
+)

@@ -1,0 +1,137 @@
+"""Takes one batch in: checks it, drops what is known, hands the rest to the log."""
+
+import asyncio
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from beckon.errors.v1.error_reason_pb2 import ErrorReason
+from beckon.ingest.v1.event_pb2 import Event
+from google.protobuf.timestamp_pb2 import Timestamp
+from google.rpc.status_pb2 import Status
+
+from mesh.clock import Clock
+from mesh.errors import InvalidArgument, invalid_field
+from mesh.ids import shards_of
+from mesh.metrics import EVENTS_ACCEPTED, EVENTS_DUPLICATE, EVENTS_REFUSED
+from mesh.names import workspace_of
+from services.ingest import convert, rules
+from services.ingest.model import Admission
+from services.ingest.store import Appender, RecentIds
+
+EVENTS_MAX = 1000
+
+_known_duplicates = EVENTS_DUPLICATE.labels(where="door")
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """What became of a batch. Only when it is handed out are the accepted events durable."""
+
+    accepted_count: int
+    duplicate_count: int
+    failed_events: Mapping[int, Status]
+
+
+class Door:
+    """Lets batches in, in the order in which `enter` is called."""
+
+    def __init__(
+        self, appender: Appender, recent_ids: RecentIds, clock: Clock, *, partitions: int
+    ) -> None:
+        """Spread persons over `partitions` of the log."""
+        self._appender = appender
+        self._recent_ids = recent_ids
+        self._clock = clock
+        self._partitions = partitions
+
+    async def enter(
+        self, parent: str, events: Sequence[Event], send_time: Timestamp | None
+    ) -> "Entry":
+        """Check a batch and hand it to the log; `Entry.taken` waits until it is durable.
+
+        Raises:
+            InvalidArgument: The batch is empty or too large, or `parent` is no workspace.
+        """
+        workspace = _checked(parent, events)
+        now = self._clock.now()
+        columns = convert.columns(events)
+        fingerprints = convert.fingerprints(columns)
+        known = await self._recent_ids.recall(workspace, columns.event_ids)
+        admission = rules.admit(
+            columns, parent=parent, now=now, fingerprints=fingerprints, known=known
+        )
+        if not all(columns.seconds):
+            convert.set_missing_times((events[index] for index in admission.fresh), now)
+        prefix = len(parent) + len("/profiles/")
+        profile_ids = [columns.profiles[index][prefix:] for index in admission.fresh]
+        by_partition: dict[int, list[Event]] = defaultdict(list)
+        for index, shard in zip(admission.fresh, shards_of(workspace, profile_ids), strict=True):
+            by_partition[shard % self._partitions].append(events[index])
+        offset = convert.clock_offset_us(send_time, now)
+        records = [
+            (
+                partition,
+                convert.log_record(workspace, some, receive_time=now, offset_us=offset),
+            )
+            for partition, some in by_partition.items()
+        ]
+        return Entry(
+            done=self._appender.append(records) if records else None,
+            admission=admission,
+            failed_events=convert.statuses(admission.refused, columns.event_ids),
+            workspace=workspace,
+            fresh={columns.event_ids[index]: fingerprints[index] for index in admission.fresh},
+            recent_ids=self._recent_ids,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """A batch that the log has been handed."""
+
+    done: "asyncio.Future[None] | None"
+    admission: Admission
+    failed_events: Mapping[int, Status]
+    workspace: str
+    fresh: Mapping[str, bytes]
+    recent_ids: RecentIds
+
+    async def taken(self) -> Taken:
+        """Wait until the accepted events are durable.
+
+        Raises:
+            Unavailable: The log is away; nobody may believe that anything was taken.
+        """
+        if self.done is not None:
+            await self.done
+            # Only now: to call an event known that is not durable would lose it.
+            self.recent_ids.remember(self.workspace, self.fresh)
+        admission = self.admission
+        EVENTS_ACCEPTED.inc(len(admission.fresh))
+        if admission.duplicates:
+            _known_duplicates.inc(len(admission.duplicates))
+        if admission.refused:
+            faults = Counter(violations[0].fault for violations in admission.refused.values())
+            for fault, count in faults.items():
+                EVENTS_REFUSED.labels(reason=fault).inc(count)
+        return Taken(
+            accepted_count=len(admission.fresh) + len(admission.duplicates),
+            duplicate_count=len(admission.duplicates),
+            failed_events=self.failed_events,
+        )
+
+
+def _checked(parent: str, events: Sequence[Event]) -> str:
+    workspace = workspace_of(parent, field="parent")
+    if parent != f"workspaces/{workspace}":
+        raise invalid_field("parent", "must have the form workspaces/{workspace}", reason="name")
+    if not events:
+        raise invalid_field("events", "must hold at least one event", reason="repeated.min_items")
+    if len(events) > EVENTS_MAX:
+        raise InvalidArgument(
+            ErrorReason.ERROR_REASON_BATCH_TOO_LARGE,
+            f"a batch takes at most {EVENTS_MAX:,} events, this one has {len(events):,}",
+            metadata={"limit": str(EVENTS_MAX), "got": str(len(events))},
+        )
+    return workspace
