@@ -6,20 +6,12 @@ from uuid import NAMESPACE_URL, UUID, uuid5
 
 from jinja2 import Environment
 
-EVENT_TYPE = "order_placed"
-VALUE_OVER = 100
-ID = "thanks"
+from bench.campaign import BODY, EVENT_TYPE, ID, VALUE_OVER
 
 _NAMESPACE = uuid5(NAMESPACE_URL, "baseline/messages")
 
-# The message the mesh's campaign renders, word for word: a greeting, a condition, a loop and a number.
-BODY = Environment(autoescape=False).from_string(  # noqa: S701 — the body is JSON, not HTML.
-    '{"to":{{ profile.id | tojson }},"order":{{ event.properties.order | tojson }},'
-    '"text":"Hello {{ profile.attributes.first_name | default("friend") }},'
-    "{% if event.properties.value > 500 %} what an order!{% endif %} thank you for"
-    "{% for item in event.properties.lines %} {{ item }}{% endfor %}"
-    ' at {{ "%.2f" | format(event.properties.value) }} {{ event.properties.currency }}."}'
-)
+# The body is JSON, whose values `tojson` escapes.
+_BODY = Environment(autoescape=False).from_string(BODY)  # noqa: S701
 
 
 def triggers(event_type: str, properties: Mapping[str, Any]) -> bool:
@@ -37,4 +29,4 @@ def message_id(event_id: str) -> UUID:
 
 def render(event: Mapping[str, Any], profile: Mapping[str, Any]) -> bytes:
     """Render the body of the webhook."""
-    return BODY.render(event=event, profile=profile).encode()
+    return _BODY.render(event=event, profile=profile).encode()

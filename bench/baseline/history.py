@@ -9,6 +9,7 @@ import asyncpg
 import msgspec
 
 from bench.baseline import campaign
+from bench.campaign import EVENT_TYPE
 
 
 class Event(msgspec.Struct, frozen=True, gc=False):
@@ -96,7 +97,7 @@ async def store(connection: asyncpg.Connection, events: Sequence[Event]) -> list
 
 def _judge(events: Sequence[Event]) -> list[Message]:
     """Return the messages that the events owe; only events of the campaign's type are decoded."""
-    wanted = ((event, _decode(event)) for event in events if event.type == campaign.EVENT_TYPE)
+    wanted = ((event, _decode(event)) for event in events if event.type == EVENT_TYPE)
     return [
         Message(campaign.message_id(event.id), event, properties)
         for event, properties in wanted

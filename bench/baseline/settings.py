@@ -3,6 +3,8 @@
 import os
 from dataclasses import dataclass
 
+from bench.campaign import CAP_PER_DAY
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
@@ -16,8 +18,8 @@ class Settings:
     """Where messages are posted."""
     database_pool: int = 4
     """Connections an API process holds: beyond four, requests on two cores only wait for each other in PostgreSQL."""
-    cap_limit: int = 100_000
-    """Messages a person may get within the window; so high that the load never meets it, while it is counted."""
+    cap_limit: int = CAP_PER_DAY
+    """Messages a person may get within the window."""
     cap_window_ms: int = 86_400_000
     """The window of the cap: one day."""
 

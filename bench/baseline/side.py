@@ -11,6 +11,7 @@ from urllib.request import urlopen
 
 import asyncpg
 
+from bench.load.spec import Kind
 from stack import processes
 from stack.ports import free_port
 from stack.servers import postgres, redis
@@ -20,7 +21,11 @@ _SCHEMA = Path(__file__).with_name("schema.sql")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tuning:
-    """How many processes of each kind: the best found on two cores (see `docs` of the results)."""
+    """How many processes of each kind: the best found on two cores.
+
+    Two workers leave the cores idle while they wait for the webhook's host; eight, or a second API process, cost more CPU a
+    message than they bring in messages.
+    """
 
     api_processes: int = 1
     worker_processes: int = 4
@@ -35,6 +40,10 @@ class Baseline:
     pids: list[int]
     """Roots of all its processes, servers included."""
     database_url: str
+    kind: Kind = Kind.HTTP
+    key: str = ""
+    batch_size: int = 20
+    """What HTTP collectors commonly take in a request."""
 
 
 @asynccontextmanager

@@ -13,6 +13,7 @@ from psycopg.types.json import set_json_loads
 
 from bench.baseline import campaign, settings
 from bench.baseline.caps import Caps
+from bench.campaign import ID
 
 SETTINGS = settings.load()
 
@@ -61,7 +62,7 @@ INSERT INTO counters (profile, type, count, first_time, last_time)
 SELECT profile, 'message_sent', 1, now(), now() FROM receipt
 ON CONFLICT (profile, type) DO UPDATE SET count = counters.count + 1, last_time = excluded.last_time
 """
-_RECEIPT = msgspec.json.encode({"campaign": campaign.ID, "channel": "webhook"}).decode()
+_RECEIPT = msgspec.json.encode({"campaign": ID, "channel": "webhook"}).decode()
 
 
 class Worker:
@@ -95,13 +96,13 @@ class Worker:
 _worker: list[Worker] = []
 
 
-@worker_process_init.connect  # type: ignore[untyped-decorator]
+@worker_process_init.connect
 def _set_up(**_: object) -> None:
     """Connect after the fork: sockets must not be shared between children."""
     _worker[:] = [Worker()]
 
 
-@app.task(  # type: ignore[untyped-decorator]
+@app.task(
     name="deliver",
     autoretry_for=(OSError, urllib3.exceptions.HTTPError),
     retry_backoff=True,

@@ -61,7 +61,7 @@ class Batches:
     def __init__(self, shape: Shape, serialize: Callable[[list[Planned]], bytes]) -> None:
         """Serialise the templates; this is the only costly part."""
         self.shape = shape
-        self._time = datetime.now(UTC)  # noqa: DTZ — the load happens now.
+        self._time = datetime.now(UTC)
         draw = random.Random(shape.seed)
         self._templates = [self._template(draw, serialize) for _ in range(shape.templates)]
 

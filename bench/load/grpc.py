@@ -41,10 +41,12 @@ async def run(load: Load, plan: Plan) -> None:
 
 async def _unary(load: Load, plan: Plan) -> None:
     async with grpc.aio.insecure_channel(load.target, options=_OPTIONS) as channel:
-        call = channel.unary_unary(
-            f"{_SERVICE}/IngestEvents",
-            request_serializer=None,
-            response_deserializer=pb.IngestEventsResponse.FromString,
+        call: grpc.aio.UnaryUnaryMultiCallable[bytes, pb.IngestEventsResponse] = (
+            channel.unary_unary(
+                f"{_SERVICE}/IngestEvents",
+                request_serializer=None,
+                response_deserializer=pb.IngestEventsResponse.FromString,
+            )
         )
         while (taken := await plan.take()) is not None:
             number, batch = taken
@@ -54,10 +56,12 @@ async def _unary(load: Load, plan: Plan) -> None:
 
 async def _stream(load: Load, plan: Plan) -> None:
     async with grpc.aio.insecure_channel(load.target, options=_OPTIONS) as channel:
-        call = channel.stream_stream(
-            f"{_SERVICE}/StreamEvents",
-            request_serializer=None,
-            response_deserializer=pb.StreamEventsResponse.FromString,
+        call: grpc.aio.StreamStreamMultiCallable[bytes, pb.StreamEventsResponse] = (
+            channel.stream_stream(
+                f"{_SERVICE}/StreamEvents",
+                request_serializer=None,
+                response_deserializer=pb.StreamEventsResponse.FromString,
+            )
         )
         lane = _Lane(load, plan)
         async for answer in call(lane.requests(), metadata=_metadata(load)):

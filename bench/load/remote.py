@@ -79,12 +79,19 @@ def _read(request: urllib.request.Request) -> bytes:
 @asynccontextmanager
 async def sink(port: int = 0) -> AsyncIterator[RemoteSink]:
     """Run the sink for the length of a block."""
+    async with program("bench.load.sink", str(port)) as (bound, _):
+        yield RemoteSink(bound)
+
+
+@asynccontextmanager
+async def program(module: str, *arguments: str) -> AsyncIterator[tuple[int, int]]:
+    """Run a module that prints its port; yield the port and the process id."""
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "bench.load.sink", str(port), stdout=asyncio.subprocess.PIPE
+        sys.executable, "-m", module, *arguments, stdout=asyncio.subprocess.PIPE
     )
     try:
         assert process.stdout is not None
-        yield RemoteSink(int(await process.stdout.readline()))
+        yield int(await process.stdout.readline()), process.pid
     finally:
         process.kill()
         await process.wait()

@@ -1,6 +1,6 @@
 """What a side costs: CPU and memory of its processes and all their children, read from the operating system."""
 
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import PurePath
@@ -12,9 +12,9 @@ import psutil
 class Usage:
     """CPU seconds since the processes began, and memory now."""
 
-    cpu: Counter[str] = field(default_factory=Counter)
+    cpu: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))
     """CPU seconds, user and system, by kind of process."""
-    memory: Counter[str] = field(default_factory=Counter)
+    memory: defaultdict[str, int] = field(default_factory=lambda: defaultdict(int))
     """Bytes by kind of process: the proportional set size, so that shared pages count once."""
 
     @property
@@ -50,8 +50,8 @@ def measure(roots: Iterable[int]) -> Usage:
 
 def spent(before: Usage, after: Usage) -> dict[str, float]:
     """Return the CPU seconds between two measurements by kind of process, the dearest first."""
-    difference = Counter({kind: after.cpu[kind] - before.cpu[kind] for kind in after.cpu})
-    return dict(difference.most_common())
+    difference = {kind: seconds - before.cpu[kind] for kind, seconds in after.cpu.items()}
+    return dict(sorted(difference.items(), key=lambda pair: -pair[1]))
 
 
 def _family(roots: Iterable[int]) -> list[psutil.Process]:

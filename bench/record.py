@@ -1,0 +1,99 @@
+"""Collects what the runs gave and says which targets were met."""
+
+import operator
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+import msgspec
+
+from bench.load.spread import Spread, spread
+
+
+class Target(msgspec.Struct, frozen=True):
+    """What a number should be."""
+
+    key: str
+    at_least: float | None = None
+    at_most: float | None = None
+
+    def met_by(self, value: float) -> bool:
+        """Say whether the value is good enough."""
+        compare: Callable[[float, float], bool] = (
+            operator.ge if self.at_least is not None else operator.le
+        )
+        return compare(value, self.bound)
+
+    @property
+    def bound(self) -> float:
+        """The number to compare with."""
+        bound = self.at_least if self.at_least is not None else self.at_most
+        assert bound is not None
+        return bound
+
+
+TARGETS = (
+    Target("ingest.ratio_to_bare", at_least=0.5),
+    Target("e2e.cpu_ratio_to_baseline", at_least=10),
+    Target("e2e.ratio_to_baseline", at_least=20),
+    Target("latency.p50_ms", at_most=40),
+    Target("latency.p99_ms", at_most=250),
+    Target("tracing.overhead_ratio", at_most=0.15),
+    Target("memory.idle_mb", at_most=600),
+    Target("memory.loaded_mb", at_most=1200),
+)
+
+# What each number of the results means; written into them, so that they can be read alone.
+MEANINGS: Mapping[str, str] = {
+    "ingest.events_per_second": "events accepted by ingest alone (its process and Redis), batches of 500, durable",
+    "ingest.ratio_to_bare": "ingest's events/s over those of a bare server that parses the same batches and appends the"
+    " same records: every event touched, one entry a partition (`bench.bare partitioned`), same Redis settings",
+    "ingest.ratio_to_bare_batch": "the same over a bare server that touches no event and appends one entry a batch",
+    "e2e.events_per_second": "one event in ten triggers: events from the first sent to the last message at the sink",
+    "e2e.ratio_to_baseline": "events/s of the mesh over those of the baseline, one event in ten triggers",
+    "e2e.messages_per_second": "every event triggers: messages at the sink a second",
+    "e2e.cpu_ms_per_message": "every event triggers: CPU of all processes, PostgreSQL and Redis included, a message",
+    "e2e.cpu_ratio_to_baseline": "messages per CPU-second of the mesh over those of the baseline, every event triggers",
+    "latency.p50_ms": "from an event's acknowledgement to its message at the sink, at half of the full load",
+    "latency.p99_ms": "the same, 99th percentile",
+    "tracing.overhead_ratio": "share of the end-to-end events/s that tracing at its default costs",
+    "memory.idle_mb": "proportional set size of all processes, PostgreSQL and Redis included, before any event",
+    "memory.loaded_mb": "the highest during a full load",
+}
+
+
+@dataclass(slots=True)
+class Record:
+    """What was measured, by name, once a round."""
+
+    values: dict[str, list[float]] = field(default_factory=dict)
+    profiles: dict[str, dict[str, float]] = field(default_factory=dict)
+    """Where the CPU went: microseconds an event (or a message) by process, of the last round."""
+    failures: list[str] = field(default_factory=list)
+    """What could not be measured, and why."""
+
+    def add(self, key: str, value: float) -> None:
+        """Note one round's number."""
+        self.values.setdefault(key, []).append(value)
+
+    def spreads(self) -> dict[str, Spread]:
+        """Return median and spread of every number."""
+        return {key: spread(values) for key, values in sorted(self.values.items())}
+
+    def missed(self) -> list[str]:
+        """Return a line for every target that its median missed."""
+        spreads = self.spreads()
+        return [
+            f"{target.key} is {spreads[target.key].median:.3g}, wanted"
+            f" {'at least' if target.at_least is not None else 'at most'} {target.bound:g}"
+            for target in TARGETS
+            if target.key in spreads and not target.met_by(spreads[target.key].median)
+        ]
+
+
+def nested(spreads: Mapping[str, Spread]) -> dict[str, dict[str, float]]:
+    """Turn `part.name` into `{part: {name: median}}`."""
+    parts: dict[str, dict[str, float]] = {}
+    for key, value in spreads.items():
+        part, name = key.split(".", 1)
+        parts.setdefault(part, {})[name] = round(value.median, 4)
+    return parts
