@@ -1,5 +1,6 @@
 """Events on the wire, as columns, as log records, and refusals as statuses."""
 
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
@@ -25,6 +26,8 @@ from services.ingest.rules import PROPERTIES_BYTES_MAX, PROPERTIES_DEPTH_MAX
 
 _DECODER = msgspec.json.Decoder(dict[str, Any])
 _ENCODER = msgspec.json.Encoder()
+# The escape itself, not one behind an escaped backslash. PostgreSQL's jsonb has no NUL.
+_NUL = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
 # Length of a W3C traceparent of version 00. A longer one would only swell the log.
 _TRACEPARENT_LENGTH = 55
 # A clock that is off by less is as good as ours.
@@ -146,7 +149,7 @@ def _from_structs(
         if form == "properties":
             try:
                 properties[index] = _json_of(event.properties)
-            except (SerializeToJsonError, RecursionError):
+            except (SerializeToJsonError, ValueError, RecursionError):
                 faults[index] = _BAD_NUMBER
             event.properties_json = properties[index]
         elif form == "properties_json":
@@ -213,8 +216,7 @@ def _content_fault(value: bytes) -> Violation | None:
     decoded = _DECODER.decode(value)
     if _depth(decoded) > PROPERTIES_DEPTH_MAX:
         return _TOO_DEEP
-    # Encoded again, a NUL is the only character that is written so.
-    if b"\\u0000" in value and b"\\u0000" in _ENCODER.encode(decoded):
+    if _NUL.search(value):
         return Violation("properties_json", "bytes.nul", "must not hold the character U+0000")
     return None
 
