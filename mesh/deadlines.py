@@ -10,6 +10,8 @@ from mesh.errors import DeadlineExceeded
 
 # Our answer must arrive before the caller gives up.
 KEPT_BACK = timedelta(milliseconds=20)
+# On the wire gRPC rounds a timeout up, to two or three digits.
+_ROUNDING = 0.01
 # With less than this nothing of use can be done: refuse before beginning.
 LEAST = timedelta(milliseconds=100)
 
@@ -24,7 +26,7 @@ def remaining() -> float | None:
 
 def limit(seconds: float) -> None:
     """Give the rest of this call's context so many seconds, less what is kept back."""
-    _until.set(monotonic() + seconds - KEPT_BACK.total_seconds())
+    _until.set(monotonic() + seconds - max(KEPT_BACK.total_seconds(), seconds * _ROUNDING))
 
 
 def too_short(seconds: float) -> DeadlineExceeded:

@@ -6,7 +6,7 @@ import hmac
 from datetime import datetime
 from hashlib import sha256
 from pathlib import Path
-from typing import TypeAlias, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 import msgspec
 from beckon.errors.v1.error_reason_pb2 import ErrorReason
@@ -28,7 +28,8 @@ _M = TypeVar("_M", bound=Message)
 
 class _Token(msgspec.Struct, array_like=True):
     request: bytes
-    key: list[str | int | float | bytes | bool | datetime | None]
+    # Of what OrderKey allows: the signature vouches for it.
+    key: list[Any]
 
 
 def page_size(requested: int) -> int:

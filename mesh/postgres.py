@@ -3,7 +3,7 @@
 import asyncio
 import re
 from collections.abc import AsyncIterator, Iterator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager, suppress
 from datetime import timedelta
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -91,12 +91,10 @@ class Database:
             raise unavailable("postgres") from error
 
     async def _release(self, connection: Lent) -> None:
-        try:
+        # Of one that is lost or does not answer, the pool has let go; what the body
+        # raised says more.
+        with suppress(driver.InterfaceError, driver.PostgresError, TimeoutError, ConnectionError):
             await self.pool.release(connection, timeout=self._acquire_timeout)
-        except (driver.InterfaceError, TimeoutError, ConnectionError):
-            # It was lost on the way and the pool has dropped it; what the
-            # body raised says more.
-            connection.terminate()
 
 
 @asynccontextmanager

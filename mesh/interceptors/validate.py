@@ -58,5 +58,5 @@ def _path_of(violation: protovalidate.Violation) -> str:
         subscript = element.subscript
         if subscript is not None:
             value = subscript.value
-            text += f"[{value!r}]" if isinstance(value, str) else f"[{value}]"
+            text += f'["{value}"]' if isinstance(value, str) else f"[{value}]"
     return text
