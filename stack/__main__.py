@@ -1,4 +1,4 @@
-"""`python -m stack`: a stack without the `beckon` command around it, for tests and curious people."""
+"""`python -m stack`: a stack without the `beckon` command, for the tests and the curious."""
 
 import argparse
 import asyncio

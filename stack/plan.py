@@ -144,7 +144,11 @@ def environment_of(
         preferred["OTEL_EXPORTER_OTLP_ENDPOINT"] = around.otlp_endpoint
     if MAIL_SINK in around.ports:
         preferred |= _mail_settings(around.ports[MAIL_SINK])
-    return preferred | dict(environ) | decided | dict(settings)
+    # `X_FILE` would outrank an `X` that we decided.
+    given = {
+        name: text for name, text in environ.items() if name.removesuffix("_FILE") not in decided
+    }
+    return preferred | given | decided | dict(settings)
 
 
 def _mail_settings(port: int) -> dict[str, str]:

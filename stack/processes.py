@@ -6,7 +6,9 @@ import signal
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
+from time import perf_counter, sleep
 
 import psutil
 
@@ -14,6 +16,9 @@ _LAUNCHER = Path(__file__).with_name("launch.py")
 
 # How often we look whether a process ended; waiting costs one system call a look.
 LOOK = 0.01
+
+# A process that was killed can only hang in the kernel, on a disk that does not answer.
+_DEATH_LIMIT = 2.0
 
 
 class Child:
@@ -129,10 +134,20 @@ def _session_of(pid: int) -> int:
         return 0
 
 
-def end_all(processes: Sequence[psutil.Process]) -> None:
-    """End what is left of the processes; psutil knows a reused process id."""
-    for process in processes:
-        try:
-            process.kill()
-        except psutil.NoSuchProcess:
-            continue
+def end_all(family: Sequence[psutil.Process]) -> None:
+    """End what is left of the processes, and see them gone; psutil knows a reused process id."""
+    for member in family:
+        with suppress(psutil.NoSuchProcess):
+            member.kill()
+    given_up = perf_counter() + _DEATH_LIMIT
+    while any(map(lives, family)) and perf_counter() < given_up:
+        # Not the loop's sleep: a kill is done when it returns. The kernel takes milliseconds.
+        sleep(0.002)
+
+
+def lives(process: psutil.Process) -> bool:
+    """Say whether a process is there and more than a name in the table."""
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False

@@ -128,20 +128,25 @@ def count_spans(file: Path) -> int:
 def tree(spans: Sequence[Span]) -> tuple[Node, ...]:
     """Build the tree of one trace.
 
-    A span whose parent is not here (not sampled, not arrived, the caller's own) is a root: nothing
-    is left out.
+    A span whose parent is not here (not sampled, not arrived, the caller's own) is a root, and so
+    is one that is its own ancestor: nothing is left out.
     """
     known = {span.span_id for span in spans}
+    in_order = sorted(spans, key=lambda span: (span.start_time, span.end_time, span.span_id))
     children: dict[str, list[Span]] = {}
-    for span in sorted(spans, key=lambda span: (span.start_time, span.end_time, span.span_id)):
-        parent = span.parent_span_id if span.parent_span_id in known else ""
-        children.setdefault(parent, []).append(span)
+    for span in in_order:
+        children.setdefault(span.parent_span_id, []).append(span)
+    placed: set[str] = set()
 
     def node(span: Span) -> Node:
-        below = children.get(span.span_id, ())
-        return Node(span=span, children=tuple(node(child) for child in below))
+        placed.add(span.span_id)
+        below = [child for child in children.get(span.span_id, ()) if child.span_id not in placed]
+        return Node(span=span, children=tuple(map(node, below)))
 
-    return tuple(node(root) for root in children.get("", ()))
+    roots = [node(span) for span in in_order if span.parent_span_id not in known]
+    # What is left goes round in circles.
+    roots += [node(span) for span in in_order if span.span_id not in placed]
+    return tuple(roots)
 
 
 def _row(span: Span) -> tuple[object, ...]:

@@ -26,6 +26,9 @@ SUPERUSER = "beckon"
 # Recovery after a kill reads at most `max_wal_size` again: seconds, on a slow disk a minute.
 START_LIMIT = 60.0
 
+# How long a server may take to end whose supervisor was killed: it is on its way already.
+_REMAINS_PATIENCE = 10.0
+
 _FIRST_WITH_BUILTIN_LOCALE = 17
 
 # A longer address of a unix socket is refused by the kernel; `.s.PGSQL.50432` goes behind ours.
@@ -224,14 +227,14 @@ class Postgres:
         PostgreSQL refuses to start when the process of `postmaster.pid` exists; after a restart of
         a container that number often belongs to another program.
         """
-        for _ in range(500):
-            if not (remains := _servers_on(self._data)):
-                break
-            await asyncio.sleep(processes.LOOK)
-        else:
-            raise StackError(
-                f"another PostgreSQL (process {remains[0].pid}) uses {self._data}; stop it first"
-            )
+        begun = perf_counter()
+        while remains := _servers_on(self._data):
+            if perf_counter() - begun > _REMAINS_PATIENCE:
+                raise StackError(
+                    f"another PostgreSQL (process {remains[0].pid}) uses {self._data};"
+                    " stop it first"
+                )
+            await asyncio.sleep(0.1)
         (self._data / "postmaster.pid").unlink(missing_ok=True)
         for lock in self.folder.glob(".s.PGSQL.*"):
             lock.unlink(missing_ok=True)

@@ -21,8 +21,7 @@ class Kind(StrEnum):
     """Close the connection without accepting."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Fault:
+class Fault(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One way to misbehave, and towards whom.
 
     Everything that is given must match; a fault with nothing given strikes always.
