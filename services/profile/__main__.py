@@ -1,0 +1,51 @@
+"""Wires profile together. Nothing here decides anything."""
+
+import os
+
+from beckon.profile.v1 import observation_service_pb2_grpc as observation_rpc
+
+from mesh import telemetry
+from mesh.clock import SystemClock
+from mesh.migrations import migrate
+from mesh.server import Service, run, serve
+from mesh.settings import load
+from services.profile.config import Config
+from services.profile.servicer import ObservationServicer
+from services.profile.store import MIGRATIONS, SCHEMA, Observations, connect
+from services.profile.worker import Housekeeper
+
+PACKAGE = "beckon.profile.v1"
+
+
+async def main(config: Config) -> None:
+    """Serve until told to stop."""
+    clock = SystemClock()
+    await migrate(config.database_url, schema=SCHEMA, folder=MIGRATIONS)
+    async with connect(config.database_url, size=config.database_connections) as database:
+        store = Observations(database, clock)
+        observation = ObservationServicer(store, window=config.duplicate_window)
+        housekeeper = Housekeeper(
+            store, clock, days_ahead=config.days_ahead, answers_kept=config.answers_kept
+        )
+        await serve(
+            config.server,
+            [
+                Service(
+                    lambda s: observation_rpc.add_ObservationServiceServicer_to_server(
+                        observation, s
+                    ),
+                    f"{PACKAGE}.ObservationService",
+                ),
+            ],
+            checks={"postgres": database.ping},
+            workers=[housekeeper.run],
+            # A bad event must be set aside by itself, not refuse the call; and its rules were
+            # checked at the door, at 45 us an event.
+            self_validating=frozenset({f"{PACKAGE}.ObservationService/ObserveEvents"}),
+        )
+
+
+if __name__ == "__main__":
+    config = load(Config, os.environ)
+    telemetry.set_up("profile", config.telemetry)
+    run(main(config), config.server)

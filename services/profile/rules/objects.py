@@ -1,0 +1,72 @@
+"""JSON objects taken apart and put together without touching their values.
+
+A value that is decoded and encoded again comes back changed: 1.10 as 1.1, a long
+number rounded. Here values stay the text they were.
+"""
+
+import json
+import re
+from collections.abc import Mapping
+from json.decoder import JSONDecodeError
+
+# Numbers stay text: they are only skipped, and 1e999 must not become infinity.
+_DECODER = json.JSONDecoder(parse_float=str, parse_int=str)
+_SPACE = re.compile(r"[ \t\r\n]*")
+
+
+class NotAnObject(ValueError):
+    """The text is not a JSON object."""
+
+
+def split(text: str) -> dict[str, str]:
+    """Return the values by key, each as its JSON text; of equal keys the last.
+
+    Raises:
+        NotAnObject: With what is wrong.
+    """
+    try:
+        return _split(text)
+    except (JSONDecodeError, RecursionError) as error:
+        message = error.msg if isinstance(error, JSONDecodeError) else "nested too deep"
+        raise NotAnObject(message) from None
+
+
+def join(values: Mapping[str, str]) -> str:
+    """Return the object with these values, spaced as PostgreSQL spaces them."""
+    return "{" + ", ".join(f"{json.dumps(key)}: {value}" for key, value in values.items()) + "}"
+
+
+def _split(text: str) -> dict[str, str]:
+    values: dict[str, str] = {}
+    at = _skip(text, _expect(text, _skip(text, 0), "{"))
+    if text[at : at + 1] == "}":
+        return _ended(text, at, values)
+    while True:
+        _expect(text, at, '"')
+        key, at = _DECODER.raw_decode(text, at)
+        begin = _skip(text, _expect(text, _skip(text, at), ":"))
+        _, at = _DECODER.raw_decode(text, begin)
+        values[key] = text[begin:at]
+        at = _skip(text, at)
+        if text[at : at + 1] == "}":
+            return _ended(text, at, values)
+        at = _skip(text, _expect(text, at, ","))
+
+
+def _skip(text: str, at: int) -> int:
+    match = _SPACE.match(text, at)
+    return match.end() if match is not None else at
+
+
+def _expect(text: str, at: int, sign: str) -> int:
+    if text[at : at + 1] != sign:
+        message = f"expected {sign}"
+        raise JSONDecodeError(message, text, at)
+    return at + 1
+
+
+def _ended(text: str, at: int, values: dict[str, str]) -> dict[str, str]:
+    if _skip(text, at + 1) != len(text):
+        message = "expected the end"
+        raise JSONDecodeError(message, text, at)
+    return values

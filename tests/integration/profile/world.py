@@ -1,0 +1,113 @@
+"""The service without its socket, on a real database, and events to feed it."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+
+import asyncpg
+from beckon.ingest.v1.event_pb2 import Event, LogRecord
+from beckon.profile.v1 import observation_service_pb2 as pb
+
+from mesh.postgres import Database
+from services.profile.servicer import ObservationServicer
+from services.profile.store import Observations
+
+NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
+MICROSECOND = timedelta(microseconds=1)
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def micros(moment: datetime) -> int:
+    return (moment - EPOCH) // MICROSECOND
+
+
+class FakeClock:
+    """Tells the time it was told."""
+
+    def __init__(self, now: datetime) -> None:
+        self._now = now
+
+    def now(self) -> datetime:
+        return self._now
+
+    def advance(self, span: timedelta) -> None:
+        self._now += span
+
+
+def an_event(
+    event_id: str = "e1",
+    *,
+    kind: str = "order_placed",
+    profile: str = "ana",
+    workspace: str = "acme",
+    occurred: datetime | None = None,
+    properties: Mapping[str, object] | bytes | None = None,
+) -> Event:
+    event = Event(
+        event_id=event_id, type=kind, profile=f"workspaces/{workspace}/profiles/{profile}"
+    )
+    if occurred is not None:
+        event.occur_time.FromDatetime(occurred)
+    if isinstance(properties, bytes):
+        event.properties_json = properties
+    elif properties is not None:
+        event.properties_json = json.dumps(properties).encode()
+    return event
+
+
+def a_record(
+    position: str,
+    *events: Event,
+    partition: int = 0,
+    received: datetime = NOW,
+    workspace: str = "acme",
+    offset: timedelta = timedelta(),
+) -> pb.ObservedRecord:
+    return pb.ObservedRecord(
+        partition=partition,
+        position=position,
+        record=LogRecord(
+            workspace=workspace,
+            receive_time_us=micros(received),
+            clock_offset_us=offset // MICROSECOND,
+            events=events,
+        ),
+    )
+
+
+@dataclass
+class Profiles:
+    """The service without its socket, on a real database."""
+
+    url: str
+    database: Database
+    clock: FakeClock = field(default_factory=lambda: FakeClock(NOW))
+    window: timedelta = timedelta(days=7)
+
+    def __post_init__(self) -> None:
+        self.store = Observations(self.database, self.clock)
+        self.servicer = ObservationServicer(self.store, window=self.window)
+
+    async def observe(
+        self, *records: pb.ObservedRecord, wanted: Sequence[str] = ()
+    ) -> pb.ObserveEventsResponse:
+        request = pb.ObserveEventsRequest(records=records, standing_types=wanted)
+        return await self.servicer.ObserveEvents(request, None)
+
+    async def standing(self, profile: str = "ana", workspace: str = "acme") -> pb.Standing:
+        name = f"workspaces/{workspace}/profiles/{profile}"
+        request = pb.BatchGetStandingsRequest(profiles=[name])
+        return (await self.servicer.BatchGetStandings(request, None)).standings[0]
+
+    async def count(self, kind: str = "order_placed", profile: str = "ana") -> int:
+        standing = await self.standing(profile)
+        return sum(one.count for one in standing.counters if one.type == kind)
+
+    async def fetch(self, query: str, *args: object) -> list[asyncpg.Record]:
+        async with self.database.connection() as connection:
+            return await connection.fetch(query, *args)
+
+    async def history(self) -> list[str]:
+        rows = await self.fetch("SELECT event_id FROM history ORDER BY receive_us, event_id")
+        return [row["event_id"] for row in rows]
