@@ -1,7 +1,11 @@
 """Makes sure of what happens around every call, over real sockets."""
 
 import asyncio
+import re
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -10,10 +14,12 @@ import pytest
 from beckon.errors.v1.error_reason_pb2 import ErrorReason
 from google.rpc.error_details_pb2 import RetryInfo
 from google.rpc.status_pb2 import Status
+from prometheus_client import REGISTRY
 
 from mesh import client, deadlines, errors
 from mesh.callers import Caller, current_caller
 from mesh.interceptors.callers import NoAccessRule
+from mesh.interceptors.middleware import Call, Middleware, around
 from mesh.interceptors.trace import current_traceparent
 from mesh.server import Service, chain, serving
 from mesh.settings import ServerSettings
@@ -405,3 +411,75 @@ async def test_only_a_service_that_is_away_is_asked_again(
             counts.append(len(behaviour.seen))
 
     assert counts == [3, 1]
+
+
+async def test_a_refusal_on_entry_is_seen_by_those_already_entered() -> None:
+    seen: list[str] = []
+
+    def noting(name: str) -> Middleware:
+        @asynccontextmanager
+        async def middleware(_: Call) -> AsyncIterator[None]:
+            seen.append(f"enter {name}")
+            try:
+                yield
+            except errors.NotFound:
+                seen.append(f"{name} saw it")
+                raise
+
+        return middleware
+
+    @asynccontextmanager
+    async def refusing(_: Call) -> AsyncIterator[None]:
+        if seen:
+            raise errors.NotFound(ErrorReason.ERROR_REASON_RESOURCE_NOT_FOUND, "no")
+        yield
+
+    call: Any = Call("a/B", context=None)  # type: ignore[arg-type]
+    with pytest.raises(errors.NotFound):
+        async with around([noting("outer"), noting("inner"), refusing, noting("last")], call):
+            pass
+
+    assert seen == ["enter outer", "enter inner", "inner saw it", "outer saw it"]
+
+
+def test_only_one_file_aborts() -> None:
+    """An abort that is not awaited tells the caller OK; so nobody else may."""
+    root = Path(__file__).parents[2]
+    aborting = {
+        str(path.relative_to(root))
+        for folder in ("mesh", "services")
+        for path in (root / folder).rglob("*.py")
+        if re.search(r"\.abort(_with_status)?\(|\.set_code\(|\.set_details\(", path.read_text())
+    }
+
+    assert aborting == {"mesh/interceptors/errors.py"}
+
+
+async def test_a_caller_who_hangs_up_is_counted_as_cancelled(
+    echo: Echo, behaviour: Behaviour, running: Running
+) -> None:
+    begun, ended = asyncio.Event(), asyncio.Event()
+
+    async def act(_: Any) -> None:
+        begun.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ended.set()
+
+    behaviour.act = act
+    before = counted("CANCELLED")
+    call = running.stub.Echo(echo.pb.EchoRequest(name=NAME), metadata=running.metadata)
+    waiting = asyncio.gather(call, return_exceptions=True)
+    await begun.wait()
+    call.cancel()
+    await ended.wait()
+    await waiting
+    await asyncio.sleep(0)
+
+    assert counted("CANCELLED") == before + 1
+
+
+def counted(code: str) -> float:
+    labels = {"method": "echo.v1.EchoService/Echo", "code": code}
+    return REGISTRY.get_sample_value("beckon_rpcs_total", labels) or 0.0
