@@ -340,7 +340,6 @@ async def test_a_call_of_our_own_gets_what_is_left(
     async def act(_: Any) -> None:
         if left:
             left.append(deadlines.remaining())
-            await asyncio.sleep(0.3)
             return
         left.append(deadlines.remaining())
         async with client.connect(running.address, key=ADMIN_KEY, service="echo") as channel:
