@@ -114,6 +114,8 @@ class Surroundings:
     key_files: Mapping[str, Path]
     otlp_endpoint: str
     """'' for none."""
+    durable: bool = True
+    """Whether servers write to the disk before they answer."""
 
 
 def environment_of(
@@ -142,18 +144,16 @@ def environment_of(
     preferred = dict(_PREFERENCES)
     if around.otlp_endpoint:
         preferred["OTEL_EXPORTER_OTLP_ENDPOINT"] = around.otlp_endpoint
+    if not around.durable:
+        preferred["BECKON_LOG_ALLOW_LOSSY"] = "true"
     if MAIL_SINK in around.ports:
-        preferred |= _mail_settings(around.ports[MAIL_SINK])
+        preferred["DELIVERY_SMTP_URL"] = f"smtp://{address(around.ports, MAIL_SINK)}"
+    if WEBHOOK_SINK in around.ports:
+        # Of this machine, webhooks may reach the sink and nothing else.
+        port = around.ports[WEBHOOK_SINK]
+        preferred["DELIVERY_WEBHOOK_ALLOWED_HOSTS"] = f"{HOST}:{port},localhost:{port}"
     # `X_FILE` would outrank an `X` that we decided.
     given = {
         name: text for name, text in environ.items() if name.removesuffix("_FILE") not in decided
     }
     return preferred | given | decided | dict(settings)
-
-
-def _mail_settings(port: int) -> dict[str, str]:
-    return {
-        "DELIVERY_SMTP_HOST": HOST,
-        "DELIVERY_SMTP_PORT": str(port),
-        "DELIVERY_SMTP_URL": f"smtp://{HOST}:{port}",
-    }

@@ -174,8 +174,7 @@ class Stack:
         await self._exit.enter_async_context(self._supervisor)
         self._exit.push_async_callback(self._take_down)
         self._exit.callback(states.forget, self.folder)
-        around = await self._start_servers()
-        await self._start_sinks()
+        around = await self._start_surroundings()
         self._state = self._describe(around)
         await self._start_services(around)
         states.write(self._state)
@@ -219,7 +218,8 @@ class Stack:
             else:
                 return
 
-    async def _start_servers(self) -> plan.Surroundings:
+    async def _start_surroundings(self) -> plan.Surroundings:
+        """Start servers and sinks side by side, then prepare what the services find there."""
         servers: dict[str, Runnable] = {}
         if POSTGRES in self.ports:
             servers[POSTGRES] = Postgres(
@@ -229,7 +229,7 @@ class Stack:
             servers[REDIS] = Redis(
                 self.folder / REDIS, port=self.ports[REDIS], durable=self._durable
             )
-        await self._start_wave(servers)
+        await self._start_wave(servers | self._sinks_and_collector())
         self._database_url = await self._database(servers.get(POSTGRES))
         urls = await set_up(
             self._database_url,
@@ -246,6 +246,7 @@ class Stack:
             keys_file=keys_file,
             key_files=key_files,
             otlp_endpoint=self._endpoint(),
+            durable=self._durable,
         )
 
     async def _database(self, server: Runnable | None) -> str:
@@ -261,7 +262,7 @@ class Stack:
             for name in names:
                 self._tell(f"{service}: applied {name}")
 
-    async def _start_sinks(self) -> None:
+    def _sinks_and_collector(self) -> dict[str, Runnable]:
         wave: dict[str, Runnable] = {}
         if self._sinks != "none":
             control = f"--control={plan.address(self.ports, MAIL_SINK_CONTROL)}"
@@ -270,7 +271,7 @@ class Stack:
         if self._collector:
             store = f"--store={self.folder / 'spans.sqlite'}"
             wave[COLLECTOR] = self._program(COLLECTOR, "stack.collector", store)
-        await self._start_wave(wave)
+        return wave
 
     def _sink(self, name: str, module: str, store: str, *more: str) -> Program:
         where = f"--store={self.folder / store}.sqlite"
