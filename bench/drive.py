@@ -68,6 +68,7 @@ def make_load(
     rate: float = 0.0,
     batch_size: int = 0,
     lanes: int = 4,
+    seconds: float = 0.0,
 ) -> Load:
     """Describe a load for a side, with event ids never used before."""
     shape = Shape(
@@ -81,6 +82,7 @@ def make_load(
         batches=batches,
         rate=rate,
         lanes=lanes,
+        seconds=seconds,
     )
 
 

@@ -48,6 +48,8 @@ MEANINGS: Mapping[str, str] = {
     "ingest.ratio_to_bare": "ingest's events/s over those of a bare server that parses the same batches and appends the"
     " same records: every event touched, one entry a partition (`bench.bare partitioned`), same Redis settings",
     "ingest.ratio_to_bare_batch": "the same over a bare server that touches no event and appends one entry a batch",
+    "ingest.mesh_cpu_us_per_event": "CPU of ingest and Redis an event; beside `bare_cpu_us_per_event` it compares them where"
+    " the machine is busy with other things",
     "e2e.events_per_second": "one event in ten triggers: events from the first sent to the last message at the sink",
     "e2e.ratio_to_baseline": "events/s of the mesh over those of the baseline, one event in ten triggers",
     "e2e.messages_per_second": "every event triggers: messages at the sink a second",
