@@ -3,15 +3,17 @@
 import os
 
 from beckon.profile.v1 import observation_service_pb2_grpc as observation_rpc
+from beckon.profile.v1 import profile_service_pb2_grpc as profile_rpc
 
 from mesh import telemetry
 from mesh.clock import SystemClock
 from mesh.migrations import migrate
+from mesh.pages import PageTokens
 from mesh.server import Service, run, serve
 from mesh.settings import load
 from services.profile.config import Config
-from services.profile.servicer import ObservationServicer
-from services.profile.store import MIGRATIONS, SCHEMA, Observations, connect
+from services.profile.servicer import ObservationServicer, ProfileServicer
+from services.profile.store import MIGRATIONS, SCHEMA, Observations, Profiles, connect
 from services.profile.worker import Housekeeper
 
 PACKAGE = "beckon.profile.v1"
@@ -24,6 +26,8 @@ async def main(config: Config) -> None:
     async with connect(config.database_url, size=config.database_connections) as database:
         store = Observations(database, clock)
         observation = ObservationServicer(store, window=config.duplicate_window)
+        tokens = PageTokens.from_keys_file(config.server.keys_file)
+        profile = ProfileServicer(Profiles(database, clock), clock, tokens)
         housekeeper = Housekeeper(
             store, clock, days_ahead=config.days_ahead, answers_kept=config.answers_kept
         )
@@ -35,6 +39,10 @@ async def main(config: Config) -> None:
                         observation, s
                     ),
                     f"{PACKAGE}.ObservationService",
+                ),
+                Service(
+                    lambda s: profile_rpc.add_ProfileServiceServicer_to_server(profile, s),
+                    f"{PACKAGE}.ProfileService",
                 ),
             ],
             checks={"postgres": database.ping},

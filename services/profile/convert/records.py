@@ -19,9 +19,9 @@ EVENTS_MAX = 4000
 # Positions are short in every log we know; this bounds a key column.
 POSITION_CHARACTERS_MAX = 128
 
-# 2000-01-01 and 9999-12-31: what the door takes, and what can be shown as a timestamp.
+# 2000-01-01 and 9999-12-30: what the door takes, and what can, a day ahead, be a timestamp.
 _EARLIEST_US = 946_684_800_000_000
-_LATEST_US = 253_402_214_400_000_000
+_LATEST_US = 253_402_128_000_000_000
 
 # One match for three ids is cheaper than three: the line ends cannot be part of any.
 _IDS = re.compile(rf"{ID_PATTERN}\n[a-z][a-z0-9_]{{0,62}}\n{ID_PATTERN}")

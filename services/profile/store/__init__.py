@@ -2,5 +2,15 @@
 
 from services.profile.store.database import MIGRATIONS, SCHEMA, connect
 from services.profile.store.observations import Observations, Turn
+from services.profile.store.profiles import NEWEST, HistoryKey, Profiles
 
-__all__ = ["MIGRATIONS", "SCHEMA", "Observations", "Turn", "connect"]
+__all__ = [
+    "MIGRATIONS",
+    "NEWEST",
+    "SCHEMA",
+    "HistoryKey",
+    "Observations",
+    "Profiles",
+    "Turn",
+    "connect",
+]

@@ -3,7 +3,6 @@
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from operator import itemgetter
 from typing import TypeVar
 from uuid import UUID
 
@@ -16,21 +15,13 @@ from mesh.errors import Aborted
 from mesh.ids import shard_of
 from mesh.postgres import Connection, Database
 from services.profile.convert.records import Place
-from services.profile.model import (
-    DAY_US,
-    Counter,
-    Earlier,
-    Event,
-    Facts,
-    PersonKey,
-    Profile,
-)
+from services.profile.model import DAY_US, Earlier, Event, PersonKey, Profile
+from services.profile.store.rows import columns, read_profiles
 
 # The first without locks, then with them; more than a few lost races in a row mean that
 # somebody holds the rows, and the caller does better to come back.
 _ATTEMPTS_MAX = 6
 
-_COUNTERS = msgspec.json.Decoder(dict[str, Counter])
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _HISTORY_COLUMNS = Event._fields
 
@@ -43,12 +34,6 @@ _REMEMBER = """
 INSERT INTO answers (receive_us, log_partition, log_position, answer, create_time)
 SELECT *, $5::timestamptz FROM unnest($1::bigint[], $2::integer[], $3::text[], $4::bytea[])
 ON CONFLICT DO NOTHING
-"""
-_READ = """
-SELECT p.workspace, p.profile_id, p.version, p.first_seen_us, p.last_seen_us,
-    p.email, p.phone, p.time_zone, p.locale, p.attributes, p.counters
-FROM unnest($1::text[], $2::text[]) AS w (workspace, profile_id)
-JOIN profiles AS p USING (workspace, profile_id)
 """
 _LOCK = "ORDER BY p.workspace, p.profile_id FOR NO KEY UPDATE OF p"
 _EARLIER = """
@@ -112,13 +97,12 @@ class Turn:
 
     async def recall(self, places: Collection[Place]) -> dict[Place, bytes]:
         """Return the remembered answers to these records."""
-        rows = await self._db.fetch(_RECALL, *_columns(places, 3))
+        rows = await self._db.fetch(_RECALL, *columns(places, 3))
         return {Place(row[0], row[1], row[2]): row[3] for row in rows}
 
     async def read(self, people: Collection[PersonKey]) -> dict[PersonKey, Profile]:
         """Return those of the people who are known."""
-        query = _READ + _LOCK if self._lock else _READ
-        return await read_profiles(self._db, people, query=query)
+        return await read_profiles(self._db, people, lock=_LOCK if self._lock else "")
 
     async def find_earlier(
         self, events: Sequence[Event], *, window_us: int
@@ -165,13 +149,13 @@ class Turn:
     async def remember(self, answers: Collection[tuple[Place, bytes]]) -> None:
         """Keep the answers, for who did not hear them."""
         if answers:
-            places = _columns([place for place, _ in answers], 3)
+            places = columns([place for place, _ in answers], 3)
             await self._db.execute(_REMEMBER, *places, [answer for _, answer in answers], self._now)
 
     async def _write_all(self, query: str, rows: Sequence[tuple[object, ...]], width: int) -> None:
         if not rows:
             return
-        status = await self._db.execute(query, *_columns(rows, width), self._now)
+        status = await self._db.execute(query, *columns(rows, width), self._now)
         if int(status.rpartition(" ")[2]) != len(rows):
             raise Aborted(ErrorReason.ERROR_REASON_CONFLICT, "another writer was faster")
 
@@ -246,21 +230,6 @@ class Observations:
         return frozenset(events[row[0] - 1] for row in rows)
 
 
-async def read_profiles(
-    db: Connection, people: Collection[PersonKey], *, query: str = _READ
-) -> dict[PersonKey, Profile]:
-    """Return those of the people who are known."""
-    if not people:
-        return {}
-    decode = _COUNTERS.decode
-    return {
-        (row[0], row[1]): Profile(
-            row[2], Facts(row[9], row[5], row[6], row[7], row[8]), decode(row[10]), row[3], row[4]
-        )
-        for row in await db.fetch(query, *_columns(people, 2))
-    }
-
-
 def _counts(key: PersonKey, profile: Profile) -> tuple[object, ...]:
     return (
         *key,
@@ -269,10 +238,6 @@ def _counts(key: PersonKey, profile: Profile) -> tuple[object, ...]:
         profile.last_seen_us,
         msgspec.json.encode(profile.counters).decode(),
     )
-
-
-def _columns(rows: Collection[tuple[object, ...]], width: int) -> Sequence[list[object]]:
-    return [list(map(itemgetter(at), rows)) for at in range(width)]
 
 
 def _facts(profile: Profile) -> tuple[object, ...]:

@@ -1,0 +1,153 @@
+"""Profiles and their history, in and out."""
+
+import json
+import math
+from collections.abc import Mapping
+from typing import TypeAlias
+
+from beckon.profile.v1 import profile_service_pb2 as pb
+from google.protobuf.field_mask_pb2 import FieldMask
+from google.protobuf.struct_pb2 import Struct, Value
+
+from mesh.errors import invalid_field
+from mesh.masks import apply_update
+from mesh.names import format_name
+from services.profile.model import Facts, HistoryEntry, Known
+from services.profile.rules import join, split
+
+# As deep as events may nest.
+DEPTH_MAX = 32
+# Beyond it a double no longer counts by ones.
+_EXACT = 2**53
+
+_JSON: TypeAlias = "dict[str, _JSON] | list[_JSON] | str | float | bool | None"
+
+
+def profile(known: Known) -> pb.Profile:
+    """Return the person as callers see them."""
+    one, facts = known.profile, known.profile.facts
+    message = pb.Profile(
+        name=format_name(known.key[0], "profiles", known.key[1]),
+        attributes=_struct(facts.attributes),
+        email=facts.email,
+        phone=facts.phone,
+        time_zone=facts.time_zone,
+        locale=facts.locale,
+        etag=etag(known),
+    )
+    for kind, counter in one.counters.items():
+        shown = message.counters[kind]
+        shown.count = counter.total
+        shown.first_time.FromMicroseconds(counter.first_us)
+        shown.last_time.FromMicroseconds(counter.last_us)
+    if one.first_seen_us:
+        message.first_seen_time.FromMicroseconds(one.first_seen_us)
+    if one.last_seen_us:
+        message.last_seen_time.FromMicroseconds(one.last_seen_us)
+    message.create_time.FromDatetime(known.create_time)
+    message.update_time.FromDatetime(known.update_time)
+    return message
+
+
+def etag(known: Known) -> str:
+    """Return what changes with every change of the person."""
+    return str(known.profile.version)
+
+
+def revised(facts: Facts, patch: pb.Profile, mask: FieldMask) -> Facts:
+    """Return the facts after an update.
+
+    An attribute that the update does not touch keeps its text: going through a
+    Struct would round long numbers.
+
+    Raises:
+        InvalidArgument: The mask names what does not exist or cannot be written,
+            or an attribute is not JSON.
+    """
+    before = pb.Profile(
+        name=patch.name,
+        attributes=_struct(facts.attributes),
+        email=facts.email,
+        phone=facts.phone,
+        time_zone=facts.time_zone,
+        locale=facts.locale,
+    )
+    after, taken = apply_update(before, patch, mask)
+    for path in mask.paths:
+        if path not in {*taken, "*", "name"}:
+            raise invalid_field("update_mask", f"{path} cannot be written", reason="update_mask")
+    return Facts(
+        attributes=_attributes(facts.attributes, before.attributes, after.attributes),
+        email=after.email,
+        phone=after.phone,
+        time_zone=after.time_zone,
+        locale=after.locale,
+    )
+
+
+def event(entry: HistoryEntry) -> pb.ProfileEvent:
+    """Return one event of the history."""
+    message = pb.ProfileEvent(
+        event_id=entry.event_id, type=entry.type, properties=_struct(entry.properties)
+    )
+    message.occur_time.FromMicroseconds(entry.occur_us)
+    message.receive_time.FromMicroseconds(entry.receive_us)
+    return message
+
+
+def _attributes(text: str, before: Struct, after: Struct) -> str:
+    if before == after:
+        return text
+    known, values = split(text), {}
+    for key, value in after.fields.items():
+        if key in before.fields and before.fields[key] == value:
+            values[key] = known[key]
+        elif value.WhichOneof("kind") not in {None, "null_value"}:
+            values[key] = json.dumps(_plain(value, key, DEPTH_MAX), allow_nan=False)
+    return join(values)
+
+
+def _plain(value: Value, key: str, depth: int) -> _JSON:
+    match value.WhichOneof("kind"):
+        case "number_value":
+            return _number(value.number_value, key)
+        case "string_value":
+            return _text(value.string_value, key)
+        case "bool_value":
+            return value.bool_value
+        case "struct_value" | "list_value" if depth == 1:
+            raise invalid_field(f"profile.attributes.{key}", f"nests deeper than {DEPTH_MAX}")
+        case "struct_value":
+            fields: Mapping[str, Value] = value.struct_value.fields
+            return {
+                _text(name, key): _plain(inner, key, depth - 1) for name, inner in fields.items()
+            }
+        case "list_value":
+            return [_plain(inner, key, depth - 1) for inner in value.list_value.values]
+        case _:
+            return None
+
+
+def _number(number: float, key: str) -> float:
+    if not math.isfinite(number):
+        raise invalid_field(f"profile.attributes.{key}", "must be a number that JSON has")
+    return int(number) if number.is_integer() and abs(number) < _EXACT else number
+
+
+def _text(text: str, key: str) -> str:
+    if "\0" in text:
+        raise invalid_field(f"profile.attributes.{key}", "must not hold U+0000")
+    return text
+
+
+def _struct(text: str) -> Struct:
+    struct = Struct()
+    if text != "{}":
+        struct.update(json.loads(text, parse_int=_double, parse_float=_double))
+    return struct
+
+
+def _double(text: str) -> float | str:
+    """Return the number as a Struct holds it; one that is too large for it as text."""
+    number = float(text)
+    return number if math.isfinite(number) else text
