@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import perf_counter
@@ -148,12 +149,16 @@ class _Kept:
     """One runnable and what we want of it."""
 
     runnable: Runnable
-    wanted: bool = False
+    unwanted: asyncio.Event = field(default_factory=asyncio.Event)
     deaths: int = 0
     up_since: float = 0.0
     restarts: int = 0
     turn: asyncio.Lock = field(default_factory=asyncio.Lock)
     """Held while it is started or stopped, by whomever."""
+
+    def wanted(self) -> bool:
+        """Whether it is to be kept alive."""
+        return not self.unwanted.is_set()
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,6 +228,7 @@ class Supervisor:
         """
         for name, runnable in wave.items():
             self._kept[name] = _Kept(runnable)
+            self._kept[name].unwanted.set()
         await self._all(self.start_again(name) for name in wave)
 
     async def start_again(self, name: str) -> None:
@@ -230,12 +236,16 @@ class Supervisor:
         kept = self._find(name)
         async with kept.turn:
             await kept.runnable.start()
-            kept.wanted, kept.up_since = True, perf_counter()
+            kept.up_since = perf_counter()
+            kept.unwanted.clear()
 
     async def stop(self, name: str) -> None:
         """Stop one in good order, and leave it stopped."""
         kept = self._find(name)
-        kept.wanted = False
+        kept.unwanted.set()
+        if kept.turn.locked():
+            # On its way up, maybe for a minute: that need not be waited for.
+            kept.runnable.kill()
         async with kept.turn:
             await kept.runnable.stop()
 
@@ -248,7 +258,7 @@ class Supervisor:
         """End one as kill -9 does. It comes back by itself, unless told to stay down."""
         kept = self._find(name)
         if stay_down:
-            kept.wanted = False
+            kept.unwanted.set()
         # Asked for: no sign of illness.
         kept.deaths = 0
         kept.runnable.kill()
@@ -282,20 +292,21 @@ class Supervisor:
         while True:
             await asyncio.sleep(_LOOK)
             for name, kept in self._kept.items():
-                if kept.wanted and not kept.runnable.running and not kept.turn.locked():
+                if kept.wanted() and not kept.runnable.running and not kept.turn.locked():
                     await kept.turn.acquire()
                     self._group.create_task(self._bring_back(name, kept))
 
     async def _bring_back(self, name: str, kept: _Kept) -> None:
         """Start one again, after a delay that grows with each death. Owns the turn already."""
         try:
-            while kept.wanted:
+            while kept.wanted():
                 if perf_counter() - kept.up_since > _HEALTHY_AFTER:
                     kept.deaths = 0
                 delay = min(_FIRST_DELAY * 2**kept.deaths, _LONGEST_DELAY)
                 kept.deaths += 1
                 self._tell(f"{name} died; starting it again in {delay:.1f} s")
-                await asyncio.sleep(delay)
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(kept.unwanted.wait(), delay)
                 if await self._started(name, kept):
                     return
         finally:
@@ -303,12 +314,12 @@ class Supervisor:
 
     async def _started(self, name: str, kept: _Kept) -> bool:
         """Say whether nothing is left to do: it runs, or nobody wants it to any more."""
-        if not kept.wanted:
+        if not kept.wanted():
             return True
         try:
             await kept.runnable.start()
         except StartFailed as error:
-            if kept.deaths >= _DEATHS_MAX:
+            if kept.wanted() and kept.deaths >= _DEATHS_MAX:
                 raise StackError(f"{name} died {kept.deaths} times in a row; {error}") from error
             return False
         kept.restarts += 1

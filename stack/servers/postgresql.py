@@ -213,9 +213,11 @@ class Postgres:
             *([] if self._durable else ["--no-sync"]),
         ]
         child = processes.start(command, log=self._log, unroot=unfinished)
-        code = await child.wait(START_LIMIT)
-        if code is None:
-            child.kill()
+        try:
+            code = await child.wait(START_LIMIT)
+        finally:
+            if child.exit_code is None:
+                child.kill()
         if code != 0:
             shutil.rmtree(unfinished, ignore_errors=True)
             raise self._failed("could not create its data")

@@ -4,7 +4,6 @@ import asyncio
 import os
 import signal
 import sys
-from itertools import cycle
 from pathlib import Path
 
 import psutil
@@ -46,6 +45,22 @@ async def test_what_is_told_to_stay_down_does(tmp_path: Path, eventually: Eventu
         await eventually(lambda: supervisor.restarts("two") == 1)
 
         assert not supervisor["one"].running
+
+
+async def test_a_stop_does_not_wait_for_what_is_on_its_way_up(
+    tmp_path: Path, eventually: Eventually
+) -> None:
+    one = program(tmp_path, SLEEPS, ready_after=5)
+    async with Supervisor() as supervisor:
+        await supervisor.start({"one": one})
+        one.ready_after(10**6)
+        supervisor.kill("one")
+        await eventually(lambda: one.running)
+
+        async with asyncio.timeout(2):
+            await supervisor.stop("one")
+
+        assert not one.running
 
 
 async def test_what_cannot_live_ends_the_block_with_its_log(
@@ -141,13 +156,31 @@ time.sleep(600)
 """
 
 
-def program(folder: Path, command: list[str], *, ready_after: int = 5) -> Program:
-    """Return a program that is ready after some looks, if it lives as long."""
-    looks = cycle([False] * ready_after + [True])
+class Slow(Program):
+    """A program that is ready after some looks, if it lives as long."""
 
-    async def ready() -> bool:
-        return next(looks)
+    def __init__(self, folder: Path, command: list[str], *, looks: int) -> None:
+        super().__init__(
+            "one",
+            command,
+            environment=os.environ,
+            log=folder / "one.log",
+            ready=self.look,
+            grace=2,
+        )
+        self.ready_after(looks)
 
-    return Program(
-        "one", command, environment=os.environ, log=folder / "one.log", ready=ready, grace=2
-    )
+    def ready_after(self, looks: int) -> None:
+        self._needed = looks
+        self._left = looks
+
+    async def look(self) -> bool:
+        self._left -= 1
+        if self._left > 0:
+            return False
+        self._left = self._needed
+        return True
+
+
+def program(folder: Path, command: list[str], *, ready_after: int = 5) -> Slow:
+    return Slow(folder, command, looks=ready_after)

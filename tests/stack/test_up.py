@@ -14,8 +14,10 @@ import psutil
 import pytest
 
 from stack import plan, state
+from stack.databases import bring_up_to_date, set_up
 from stack.errors import PortTaken, StackError, StateInUse
 from stack.processes import lives
+from stack.servers import Postgres
 from stack.up import Stack
 from tests.stack.conftest import Eventually
 
@@ -212,6 +214,30 @@ async def test_a_database_of_ones_own_replaces_the_embedded_one(
         assert stack.processes == []
         assert stack.state.redis_url == redis_url
         assert str(role).endswith("_throttle")
+
+
+async def test_where_roles_may_not_be_made_the_services_share_the_one_given(
+    tmp_path: Path, postgres_server: Postgres
+) -> None:
+    whole = await postgres_server.create_database("hosted")
+    await execute(whole, "CREATE ROLE tenant LOGIN PASSWORD 'tenant'")
+    await execute(whole, "GRANT CREATE ON DATABASE hosted TO tenant")
+    hosted = postgres_server.url_of("hosted", user="tenant", password="tenant")
+
+    urls = await set_up(hosted, services=["trigger"], passwords=tmp_path / "passwords.json")
+    applied = await bring_up_to_date(urls, services_folder=migrations_of("trigger", tmp_path))
+
+    assert urls == {"trigger": hosted}
+    assert applied == {"trigger": ["0001_things.sql"]}
+    assert await fetch(hosted, "SELECT count(*) FROM trigger.things") == 0
+
+
+def migrations_of(service: str, folder: Path) -> Path:
+    """Return a folder of services, one of which has a migration."""
+    migrations = folder / "services" / service / "migrations"
+    migrations.mkdir(parents=True)
+    (migrations / "0001_things.sql").write_text("CREATE TABLE things (thing int);")
+    return folder / "services"
 
 
 def test_the_environment_of_a_service_cannot_point_it_elsewhere() -> None:
