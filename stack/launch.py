@@ -38,8 +38,9 @@ def main(arguments: list[str]) -> NoReturn:
     command = arguments[split + 1 :]
     if folders and os.geteuid() == 0:
         give_up_root(Path(folders[0]))
-    # After the change of identity, which clears it.
-    _libc.prctl(PR_SET_PDEATHSIG, int(signal), 0, 0, 0)
+    # After the change of identity, which clears it. Elsewhere than on Linux there is no such thing.
+    if sys.platform == "linux":
+        _libc.prctl(PR_SET_PDEATHSIG, int(signal), 0, 0, 0)
     if os.getppid() != int(parent):
         # The parent died before the line above; nobody would ever stop us.
         sys.exit(0)
