@@ -2,9 +2,9 @@
 
 import json
 import re
-import zoneinfo
 from collections.abc import Callable, Mapping
 from functools import cache
+from importlib.resources import files
 
 from services.profile.model import Facts, Refused
 from services.profile.rules.objects import NotAnObject, join, split
@@ -84,7 +84,9 @@ def _check_attributes(after: str, before: str, prefix: str) -> Refused | None:
 
 @cache
 def _zones() -> frozenset[str]:
-    return frozenset(zoneinfo.available_timezones())
+    # Those of the package, not of the machine: every replica must say the same, and a machine
+    # may know names (`localtime`) that mean something else on the next.
+    return frozenset(files("tzdata").joinpath("zones").read_text(encoding="utf-8").split())
 
 
 def _is_email(value: str) -> bool:

@@ -1,0 +1,109 @@
+"""Makes sure that a profile is told only what it can use."""
+
+import json
+
+import pytest
+
+from services.profile.model import Facts, Refused
+from services.profile.rules import ATTRIBUTE_BYTES_MAX, ATTRIBUTE_KEYS_MAX, check_facts, revise
+
+
+def revised(facts: Facts, **properties: object) -> Facts:
+    after = revise(facts, json.dumps(properties))
+    assert isinstance(after, Facts)
+    return after
+
+
+def refused(facts: Facts, **properties: object) -> Refused:
+    answer = revise(facts, json.dumps(properties))
+    assert isinstance(answer, Refused)
+    return answer
+
+
+def test_reserved_keys_are_fields_and_never_attributes() -> None:
+    facts = revised(
+        Facts(),
+        email="ana@example.com",
+        phone="+4917012345",
+        time_zone="Europe/Berlin",
+        locale="pt-BR",
+        tier="gold",
+    )
+
+    assert facts == Facts(
+        '{"tier": "gold"}', "ana@example.com", "+4917012345", "Europe/Berlin", "pt-BR"
+    )
+
+
+def test_null_unsets() -> None:
+    before = Facts('{"tier": "gold", "size": 3}', email="ana@example.com")
+
+    assert revised(before, tier=None, email=None, other=None) == Facts('{"size": 3}')
+
+
+def test_what_is_not_named_stays_to_the_letter() -> None:
+    before = Facts('{"price": 1.10, "id": 123456789012345678901234567890}')
+
+    assert revised(before, tier="gold").attributes == (
+        '{"price": 1.10, "id": 123456789012345678901234567890, "tier": "gold"}'
+    )
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("time_zone", "Mars/Olympus"),
+        ("time_zone", "../../etc/passwd"),
+        ("time_zone", "America"),
+        ("time_zone", "localtime"),
+        ("time_zone", 5),
+        ("email", "ana"),
+        ("email", "a@b@c"),
+        ("email", "ana@example.com\n"),
+        ("email", ["ana@example.com"]),
+        ("email", "x" * 65 + "@example.com"),
+        ("phone", "017012345"),
+        ("phone", "+4917012345x"),
+        ("phone", True),
+        ("locale", "português"),
+        ("locale", "pt_BR"),
+        ("locale", "pt-" + "BR-" * 20),
+    ],
+)
+def test_a_bad_reserved_value_refuses_the_whole_change(key: str, value: object) -> None:
+    assert refused(Facts(), tier="gold", **{key: value}).field == f"properties.{key}"
+
+
+def test_256_attributes_are_enough() -> None:
+    full = revised(Facts(), **{f"k{at}": at for at in range(ATTRIBUTE_KEYS_MAX)})
+
+    assert refused(full, one_more=1).field == "properties"
+    assert revised(full, k0="changed", k1=None, one_more=1) != full
+
+
+def test_attributes_are_at_most_64_kib() -> None:
+    facts = revised(Facts(), long="x" * (ATTRIBUTE_BYTES_MAX - len('{"long": ""}')))
+
+    assert refused(facts, a=1).field == "properties"
+    assert refused(Facts(), long="ü" * ATTRIBUTE_BYTES_MAX).field == "properties"
+
+
+def test_attributes_that_are_too_many_may_still_become_fewer() -> None:
+    before = Facts(json.dumps({f"k{at}": "x" * 1000 for at in range(300)}))
+
+    assert isinstance(revise(before, '{"k0": null}'), Facts)
+
+
+@pytest.mark.parametrize("key", ["", "x" * 129])
+def test_a_key_is_neither_empty_nor_endless(key: str) -> None:
+    assert refused(Facts(), **{key: 1}).field == "properties"
+
+
+def test_a_value_from_before_its_rule_does_not_stand_in_the_way() -> None:
+    before = Facts(time_zone="Mars/Olympus")
+
+    assert check_facts(before._replace(email="ana@example.com"), before=before) is None
+
+
+def test_properties_that_are_no_object_are_refused() -> None:
+    assert isinstance(revise(Facts(), "[1]"), Refused)
