@@ -1,14 +1,16 @@
 """Events on the wire, as columns, as log records, and refusals as statuses."""
 
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeAlias
 
 import msgspec
 import xxhash
 from beckon.errors.v1.error_reason_pb2 import ErrorReason
-from beckon.ingest.v1.event_pb2 import Event, LogRecord
+from beckon.ingest.v1.event_pb2 import Event
+from beckon.ingest.v1.ingest_service_pb2 import IngestEventsRequest, StreamEventsRequest
+from beckon.ingest.v1.raw_pb2 import RawEvents, RawLogRecord
 from google.protobuf.json_format import MessageToDict, SerializeToJsonError
 from google.protobuf.struct_pb2 import Struct
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -24,27 +26,32 @@ from mesh.errors import (
 from services.ingest.model import Columns, Fault, Violation
 from services.ingest.rules import PROPERTIES_BYTES_MAX, PROPERTIES_DEPTH_MAX
 
+Request: TypeAlias = IngestEventsRequest | StreamEventsRequest
+
 _DECODER = msgspec.json.Decoder(dict[str, Any])
-_ENCODER = msgspec.json.Encoder()
+_ENCODER = msgspec.json.Encoder(order="deterministic")  # a repeat must have one fingerprint
 # The escape itself, not one behind an escaped backslash. PostgreSQL's jsonb has no NUL.
 _NUL = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
-# Length of a W3C traceparent of version 00. A longer one would only swell the log.
+# Length of a W3C traceparent of version 00. Any other is malformed.
 _TRACEPARENT_LENGTH = 55
+# Its tag, its length, itself.
+_TRACEPARENT_BYTES = 2 + _TRACEPARENT_LENGTH
 # A clock that is off by less is as good as ours.
 _SKEW_MIN_US = 1_000_000
 
 
 def columns(events: Sequence[Event]) -> Columns:
-    """Return the events as columns; turns a Struct into JSON and cuts overlong traceparents."""
+    """Return the events as columns; turns a Struct into JSON, drops what is no traceparent."""
     properties = [event.properties_json for event in events]
     faults: dict[int, Violation] = {}
     if b"" in properties:
         _from_structs(events, properties, faults)
     if not _well_formed(properties):
         faults.update(_property_faults(properties, faults))
-    if max([len(event.traceparent) for event in events]) > _TRACEPARENT_LENGTH:
+    traceparents = [event.traceparent for event in events]
+    if any(traceparents):
         for event in events:
-            if len(event.traceparent) > _TRACEPARENT_LENGTH:
+            if len(event.traceparent) != _TRACEPARENT_LENGTH:
                 event.ClearField("traceparent")
     times = [event.occur_time for event in events]
     return Columns(
@@ -58,30 +65,38 @@ def columns(events: Sequence[Event]) -> Columns:
     )
 
 
-def fingerprints(columns: Columns) -> list[bytes]:
+def raw_events(request: Request) -> Sequence[bytes]:
+    """Return the events as bytes, in order: what the log takes and fingerprints are made of."""
+    return RawEvents.FromString(request.SerializeToString()).events
+
+
+def fingerprints(events: Sequence[Event], raw: Sequence[bytes]) -> list[bytes]:
     """Return 8 bytes for each event that tell its content from any other content.
 
-    The traceparent is left out: a caller that repeats may have begun another trace.
+    The traceparent is left out: a caller that repeats may have begun another
+    trace. It has the highest field number and so is written last.
     """
     digest = xxhash.xxh3_64_digest
+    if not any(event.traceparent for event in events):
+        return [digest(content) for content in raw]
     return [
-        digest(f"{kind}\0{profile}\0{second}.{nano}\0".encode() + properties)
-        for kind, profile, second, nano, properties in zip(
-            columns.types,
-            columns.profiles,
-            columns.seconds,
-            columns.nanos,
-            columns.properties,
-            strict=True,
-        )
+        digest(content[:-_TRACEPARENT_BYTES] if event.traceparent else content)
+        for event, content in zip(events, raw, strict=True)
     ]
 
 
-def set_missing_times(events: Iterable[Event], now: datetime) -> None:
-    """Let events without a time have occurred when they were received."""
-    for event in events:
+def with_times(
+    events: Sequence[Event], raw: Sequence[bytes], columns: Columns, now: datetime
+) -> Sequence[bytes]:
+    """Return the raw events, those without a time having occurred when they were received."""
+    if all(columns.seconds):
+        return raw
+    completed = list(raw)
+    for index, event in enumerate(events):
         if not event.HasField("occur_time"):
             event.occur_time.FromDatetime(now)
+            completed[index] = event.SerializeToString()
+    return completed
 
 
 def clock_offset_us(send_time: Timestamp | None, now: datetime) -> int:
@@ -93,16 +108,15 @@ def clock_offset_us(send_time: Timestamp | None, now: datetime) -> int:
 
 
 def log_record(
-    workspace: str, events: Iterable[Event], *, receive_time: datetime, offset_us: int
+    workspace: str, raw: Sequence[bytes], *, receive_time: datetime, offset_us: int
 ) -> bytes:
-    """Return one entry of the log. The events are copied through as they are."""
-    record = LogRecord(
+    """Return one entry of the log, a serialized `LogRecord`."""
+    return RawLogRecord(
         workspace=workspace,
         receive_time_us=_microseconds(receive_time),
         clock_offset_us=offset_us,
-    )
-    record.events.extend(events)
-    return record.SerializeToString()
+        events=raw,
+    ).SerializeToString()
 
 
 def statuses(

@@ -1,13 +1,12 @@
 """Takes one batch in: checks it, drops what is known, hands the rest to the log."""
 
 import asyncio
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from beckon.errors.v1.error_reason_pb2 import ErrorReason
 from beckon.ingest.v1.event_pb2 import Event
-from google.protobuf.timestamp_pb2 import Timestamp
 from google.rpc.status_pb2 import Status
 
 from mesh.clock import Clock
@@ -45,45 +44,53 @@ class Door:
         self._clock = clock
         self._partitions = partitions
 
-    async def enter(
-        self, parent: str, events: Sequence[Event], send_time: Timestamp | None
-    ) -> "Entry":
+    async def enter(self, request: convert.Request) -> "Entry":
         """Check a batch and hand it to the log; `Entry.taken` waits until it is durable.
 
         Raises:
             InvalidArgument: The batch is empty or too large, or `parent` is no workspace.
         """
+        parent, events = request.parent, request.events
         workspace = _checked(parent, events)
         now = self._clock.now()
         columns = convert.columns(events)
-        fingerprints = convert.fingerprints(columns)
+        raw = convert.raw_events(request)
+        fingerprints = convert.fingerprints(events, raw)
         known = await self._recent_ids.recall(workspace, columns.event_ids)
         admission = rules.admit(
             columns, parent=parent, now=now, fingerprints=fingerprints, known=known
         )
-        if not all(columns.seconds):
-            convert.set_missing_times((events[index] for index in admission.fresh), now)
+        raw = convert.with_times(events, raw, columns, now)
+        profiles, event_ids = columns.profiles, columns.event_ids
+        if len(admission.fresh) < len(columns):
+            profiles = [profiles[index] for index in admission.fresh]
+            event_ids = [event_ids[index] for index in admission.fresh]
+            fingerprints = [fingerprints[index] for index in admission.fresh]
+            raw = [raw[index] for index in admission.fresh]
+        offset = convert.clock_offset_us(
+            request.send_time if request.HasField("send_time") else None, now
+        )
         prefix = len(parent) + len("/profiles/")
-        profile_ids = [columns.profiles[index][prefix:] for index in admission.fresh]
-        by_partition: dict[int, list[Event]] = defaultdict(list)
-        for index, shard in zip(admission.fresh, shards_of(workspace, profile_ids), strict=True):
-            by_partition[shard % self._partitions].append(events[index])
-        offset = convert.clock_offset_us(send_time, now)
+        shards = shards_of(workspace, [profile[prefix:] for profile in profiles])
         records = [
-            (
-                partition,
-                convert.log_record(workspace, some, receive_time=now, offset_us=offset),
-            )
-            for partition, some in by_partition.items()
+            (partition, convert.log_record(workspace, some, receive_time=now, offset_us=offset))
+            for partition, some in enumerate(self._by_partition(raw, shards))
+            if some
         ]
         return Entry(
             done=self._appender.append(records) if records else None,
             admission=admission,
             failed_events=convert.statuses(admission.refused, columns.event_ids),
             workspace=workspace,
-            fresh={columns.event_ids[index]: fingerprints[index] for index in admission.fresh},
+            fresh=dict(zip(event_ids, fingerprints, strict=True)),
             recent_ids=self._recent_ids,
         )
+
+    def _by_partition(self, raw: Sequence[bytes], shards: Sequence[int]) -> list[list[bytes]]:
+        parts: list[list[bytes]] = [[] for _ in range(self._partitions)]
+        for content, shard in zip(raw, shards, strict=True):
+            parts[shard % self._partitions].append(content)
+        return parts
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

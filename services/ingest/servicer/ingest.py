@@ -8,7 +8,6 @@ from datetime import timedelta
 from beckon.errors.v1.error_reason_pb2 import ErrorReason
 from beckon.ingest.v1 import ingest_service_pb2 as pb
 from beckon.ingest.v1 import ingest_service_pb2_grpc as rpc
-from google.protobuf.timestamp_pb2 import Timestamp
 
 from mesh.errors import ResourceExhausted, invalid_field
 from mesh.interceptors.middleware import Context
@@ -31,7 +30,7 @@ class IngestServicer(rpc.IngestServiceServicer):
         request: pb.IngestEventsRequest,
         context: Context,
     ) -> pb.IngestEventsResponse:
-        entry = await self._door.enter(request.parent, request.events, _send_time(request))
+        entry = await self._door.enter(request)
         taken = await entry.taken()
         return pb.IngestEventsResponse(
             accepted_count=taken.accepted_count,
@@ -79,7 +78,7 @@ class _Stream:
                 size = len(request.events)
                 self._spend(size)
                 self._follow(request.sequence)
-                entry = await self._door.enter(request.parent, request.events, _send_time(request))
+                entry = await self._door.enter(request)
                 self._entered.put_nowait(_Entered(request.sequence, size, entry))
         except Exception as error:  # noqa: BLE001 — whoever answers the caller raises it
             self._entered.put_nowait(error)
@@ -121,7 +120,3 @@ class _Stream:
                 "sequence", f"must be greater than {self._sequence}", reason="sequence.order"
             )
         self._sequence = sequence
-
-
-def _send_time(request: pb.IngestEventsRequest | pb.StreamEventsRequest) -> Timestamp | None:
-    return request.send_time if request.HasField("send_time") else None

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 import protovalidate
 import pytest
 from beckon.ingest.v1.event_pb2 import Event
+from beckon.ingest.v1.ingest_service_pb2 import IngestEventsRequest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
@@ -36,13 +37,19 @@ def faults_of(*events: Event) -> dict[int, list[str]]:
     }
 
 
+def fingerprints(events: Sequence[Event]) -> list[bytes]:
+    request = IngestEventsRequest(parent=PARENT, events=events)
+    convert.columns(request.events)
+    return convert.fingerprints(request.events, convert.raw_events(request))
+
+
 def admitted(events: Sequence[Event], known: Sequence[bytes | None]) -> Admission:
     columns = convert.columns(events)
     return admit(
         columns,
         parent=PARENT,
         now=NOW,
-        fingerprints=convert.fingerprints(columns),
+        fingerprints=fingerprints(events),
         known=known,
     )
 
@@ -183,10 +190,19 @@ def test_a_refused_event_does_not_make_its_repeat_a_duplicate() -> None:
 
 
 def test_a_repeat_in_another_trace_is_the_same_event() -> None:
-    first = convert.columns([an_event(traceparent="00-" + "1" * 32 + "-" + "2" * 16 + "-01")])
-    again = convert.columns([an_event(traceparent="00-" + "3" * 32 + "-" + "4" * 16 + "-01")])
+    first = an_event(traceparent="00-" + "1" * 32 + "-" + "2" * 16 + "-01")
+    again = an_event(traceparent="00-" + "3" * 32 + "-" + "4" * 16 + "-01")
+    untraced, malformed = an_event(), an_event(traceparent="what is this")
 
-    assert convert.fingerprints(first) == convert.fingerprints(again)
+    assert len({*fingerprints([first, again]), *fingerprints([untraced, malformed])}) == 1
+
+
+def test_a_struct_is_the_same_event_in_whatever_order_it_was_written() -> None:
+    one, other = an_event(), an_event()
+    one.properties.update({"a": 1, "b": 2, "c": 3})
+    other.properties.update({"c": 3, "b": 2, "a": 1})
+
+    assert fingerprints([one]) == fingerprints([other])
 
 
 @given(st.lists(st.sampled_from(["a", "b", "c", "d"]), min_size=1, max_size=12), st.data())
@@ -197,8 +213,7 @@ def test_every_event_is_fresh_duplicate_or_refused_and_never_two_of_them(
         st.lists(st.sampled_from(["x", "y", "BAD"]), min_size=len(ids), max_size=len(ids))
     )
     events = [an_event(event_id=i, type=kind) for i, kind in zip(ids, kinds, strict=True)]
-    columns = convert.columns(events)
-    prints = convert.fingerprints(columns)
+    prints = fingerprints(events)
     known = [data.draw(st.sampled_from([None, print_, b"another!"])) for print_ in prints]
 
     admission = admitted(events, known)

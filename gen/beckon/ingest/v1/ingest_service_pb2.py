@@ -30,7 +30,7 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from google.rpc import status_pb2 as google_dot_rpc_dot_status__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%beckon/ingest/v1/ingest_service.proto\x12\x10\x62\x65\x63kon.ingest.v1\x1a\x1c\x62\x65\x63kon/ingest/v1/event.proto\x1a\x1e\x62\x65\x63kon/options/v1/access.proto\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17google/rpc/status.proto\"\xc2\x01\n\x13IngestEventsRequest\x12<\n\x06parent\x18\x01 \x01(\tB,\xe2\x41\x01\x02\xbaH%r#2!^workspaces/[a-z][a-z0-9-]{0,62}$\x12\x38\n\x06\x65vents\x18\x02 \x03(\x0b\x32\x17.beckon.ingest.v1.EventB\x0f\xe2\x41\x01\x02\xbaH\x08\x92\x01\x05\x08\x01\x10\xe8\x07\x12\x33\n\tsend_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x01\"\xe1\x01\n\x14IngestEventsResponse\x12\x16\n\x0e\x61\x63\x63\x65pted_count\x18\x01 \x01(\x05\x12\x17\n\x0f\x64uplicate_count\x18\x02 \x01(\x05\x12O\n\rfailed_events\x18\x03 \x03(\x0b\x32\x38.beckon.ingest.v1.IngestEventsResponse.FailedEventsEntry\x1aG\n\x11\x46\x61iledEventsEntry\x12\x0b\n\x03key\x18\x01 \x01(\x05\x12!\n\x05value\x18\x02 \x01(\x0b\x32\x12.google.rpc.Status:\x02\x38\x01\"\xe1\x01\n\x13StreamEventsRequest\x12<\n\x06parent\x18\x01 \x01(\tB,\xe2\x41\x01\x02\xbaH%r#2!^workspaces/[a-z][a-z0-9-]{0,62}$\x12\x1d\n\x08sequence\x18\x02 \x01(\x03\x42\x0b\xe2\x41\x01\x02\xbaH\x04\"\x02(\x01\x12\x38\n\x06\x65vents\x18\x03 \x03(\x0b\x32\x17.beckon.ingest.v1.EventB\x0f\xe2\x41\x01\x02\xbaH\x08\x92\x01\x05\x08\x01\x10\xe8\x07\x12\x33\n\tsend_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x01\"\x83\x02\n\x14StreamEventsResponse\x12\x10\n\x08sequence\x18\x01 \x01(\x03\x12\x0e\n\x06\x63redit\x18\x02 \x01(\x05\x12\x16\n\x0e\x61\x63\x63\x65pted_count\x18\x03 \x01(\x05\x12\x17\n\x0f\x64uplicate_count\x18\x04 \x01(\x05\x12O\n\rfailed_events\x18\x05 \x03(\x0b\x32\x38.beckon.ingest.v1.StreamEventsResponse.FailedEventsEntry\x1aG\n\x11\x46\x61iledEventsEntry\x12\x0b\n\x03key\x18\x01 \x01(\x05\x12!\n\x05value\x18\x02 \x01(\x0b\x32\x12.google.rpc.Status:\x02\x38\x01\x32\x89\x02\n\rIngestService\x12y\n\x0cIngestEvents\x12%.beckon.ingest.v1.IngestEventsRequest\x1a&.beckon.ingest.v1.IngestEventsResponse\"\x1a\xba\xd7\x18\x16\n\x0c\x65vents:write\x12\x06parent\x12}\n\x0cStreamEvents\x12%.beckon.ingest.v1.StreamEventsRequest\x1a&.beckon.ingest.v1.StreamEventsResponse\"\x1a\xba\xd7\x18\x16\n\x0c\x65vents:write\x12\x06parent(\x01\x30\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%beckon/ingest/v1/ingest_service.proto\x12\x10\x62\x65\x63kon.ingest.v1\x1a\x1c\x62\x65\x63kon/ingest/v1/event.proto\x1a\x1e\x62\x65\x63kon/options/v1/access.proto\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17google/rpc/status.proto\"\xc8\x01\n\x13IngestEventsRequest\x12<\n\x06parent\x18\x01 \x01(\tB,\xe2\x41\x01\x02\xbaH%r#2!^workspaces/[a-z][a-z0-9-]{0,62}$\x12\x38\n\x06\x65vents\x18\x03 \x03(\x0b\x32\x17.beckon.ingest.v1.EventB\x0f\xe2\x41\x01\x02\xbaH\x08\x92\x01\x05\x08\x01\x10\xe8\x07\x12\x33\n\tsend_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x01J\x04\x08\x02\x10\x03\"\xe1\x01\n\x14IngestEventsResponse\x12\x16\n\x0e\x61\x63\x63\x65pted_count\x18\x01 \x01(\x05\x12\x17\n\x0f\x64uplicate_count\x18\x02 \x01(\x05\x12O\n\rfailed_events\x18\x03 \x03(\x0b\x32\x38.beckon.ingest.v1.IngestEventsResponse.FailedEventsEntry\x1aG\n\x11\x46\x61iledEventsEntry\x12\x0b\n\x03key\x18\x01 \x01(\x05\x12!\n\x05value\x18\x02 \x01(\x0b\x32\x12.google.rpc.Status:\x02\x38\x01\"\xe1\x01\n\x13StreamEventsRequest\x12<\n\x06parent\x18\x01 \x01(\tB,\xe2\x41\x01\x02\xbaH%r#2!^workspaces/[a-z][a-z0-9-]{0,62}$\x12\x1d\n\x08sequence\x18\x02 \x01(\x03\x42\x0b\xe2\x41\x01\x02\xbaH\x04\"\x02(\x01\x12\x38\n\x06\x65vents\x18\x03 \x03(\x0b\x32\x17.beckon.ingest.v1.EventB\x0f\xe2\x41\x01\x02\xbaH\x08\x92\x01\x05\x08\x01\x10\xe8\x07\x12\x33\n\tsend_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x01\"\x83\x02\n\x14StreamEventsResponse\x12\x10\n\x08sequence\x18\x01 \x01(\x03\x12\x0e\n\x06\x63redit\x18\x02 \x01(\x05\x12\x16\n\x0e\x61\x63\x63\x65pted_count\x18\x03 \x01(\x05\x12\x17\n\x0f\x64uplicate_count\x18\x04 \x01(\x05\x12O\n\rfailed_events\x18\x05 \x03(\x0b\x32\x38.beckon.ingest.v1.StreamEventsResponse.FailedEventsEntry\x1aG\n\x11\x46\x61iledEventsEntry\x12\x0b\n\x03key\x18\x01 \x01(\x05\x12!\n\x05value\x18\x02 \x01(\x0b\x32\x12.google.rpc.Status:\x02\x38\x01\x32\x89\x02\n\rIngestService\x12y\n\x0cIngestEvents\x12%.beckon.ingest.v1.IngestEventsRequest\x1a&.beckon.ingest.v1.IngestEventsResponse\"\x1a\xba\xd7\x18\x16\n\x0c\x65vents:write\x12\x06parent\x12}\n\x0cStreamEvents\x12%.beckon.ingest.v1.StreamEventsRequest\x1a&.beckon.ingest.v1.StreamEventsResponse\"\x1a\xba\xd7\x18\x16\n\x0c\x65vents:write\x12\x06parent(\x01\x30\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -60,17 +60,17 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_INGESTSERVICE'].methods_by_name['StreamEvents']._loaded_options = None
   _globals['_INGESTSERVICE'].methods_by_name['StreamEvents']._serialized_options = b'\272\327\030\026\n\014events:write\022\006parent'
   _globals['_INGESTEVENTSREQUEST']._serialized_start=242
-  _globals['_INGESTEVENTSREQUEST']._serialized_end=436
-  _globals['_INGESTEVENTSRESPONSE']._serialized_start=439
-  _globals['_INGESTEVENTSRESPONSE']._serialized_end=664
-  _globals['_INGESTEVENTSRESPONSE_FAILEDEVENTSENTRY']._serialized_start=593
-  _globals['_INGESTEVENTSRESPONSE_FAILEDEVENTSENTRY']._serialized_end=664
-  _globals['_STREAMEVENTSREQUEST']._serialized_start=667
-  _globals['_STREAMEVENTSREQUEST']._serialized_end=892
-  _globals['_STREAMEVENTSRESPONSE']._serialized_start=895
-  _globals['_STREAMEVENTSRESPONSE']._serialized_end=1154
-  _globals['_STREAMEVENTSRESPONSE_FAILEDEVENTSENTRY']._serialized_start=593
-  _globals['_STREAMEVENTSRESPONSE_FAILEDEVENTSENTRY']._serialized_end=664
-  _globals['_INGESTSERVICE']._serialized_start=1157
-  _globals['_INGESTSERVICE']._serialized_end=1422
+  _globals['_INGESTEVENTSREQUEST']._serialized_end=442
+  _globals['_INGESTEVENTSRESPONSE']._serialized_start=445
+  _globals['_INGESTEVENTSRESPONSE']._serialized_end=670
+  _globals['_INGESTEVENTSRESPONSE_FAILEDEVENTSENTRY']._serialized_start=599
+  _globals['_INGESTEVENTSRESPONSE_FAILEDEVENTSENTRY']._serialized_end=670
+  _globals['_STREAMEVENTSREQUEST']._serialized_start=673
+  _globals['_STREAMEVENTSREQUEST']._serialized_end=898
+  _globals['_STREAMEVENTSRESPONSE']._serialized_start=901
+  _globals['_STREAMEVENTSRESPONSE']._serialized_end=1160
+  _globals['_STREAMEVENTSRESPONSE_FAILEDEVENTSENTRY']._serialized_start=599
+  _globals['_STREAMEVENTSRESPONSE_FAILEDEVENTSENTRY']._serialized_end=670
+  _globals['_INGESTSERVICE']._serialized_start=1163
+  _globals['_INGESTSERVICE']._serialized_end=1428
 # @@protoc_insertion_point(module_scope)
