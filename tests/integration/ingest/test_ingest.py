@@ -32,7 +32,7 @@ from stack.servers import Redis
 
 SERVICE = "beckon.ingest.v1.IngestService"
 PARTITIONS = 4
-CREDIT = 1000
+CREDIT = 500
 
 
 @dataclass
@@ -244,14 +244,16 @@ async def test_a_stream_acknowledges_batches_in_order_and_gives_credit_back(inge
 async def test_a_stream_that_overdraws_its_credit_is_refused_after_what_it_had(
     ingest: Ingest,
 ) -> None:
-    def too_much(number: int) -> pb.StreamEventsRequest:
-        events = [an_event(f"e{number}-{n}") for n in range(700)]
+    def a_batch_of(size: int, number: int) -> pb.StreamEventsRequest:
+        events = [an_event(f"e{number}-{n}") for n in range(size)]
         return pb.StreamEventsRequest(parent="workspaces/acme", sequence=number, events=events)
 
     acknowledged: list[int] = []
 
     async def stream() -> None:
-        async for answer in ingest.stub.StreamEvents(iter([too_much(1), too_much(2)])):
+        async for answer in ingest.stub.StreamEvents(
+            iter([a_batch_of(300, 1), a_batch_of(700, 2)])
+        ):
             acknowledged.append(answer.sequence)  # noqa: PERF401 — kept when it breaks off
 
     with pytest.raises(grpc.aio.AioRpcError) as refused:
