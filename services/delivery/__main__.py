@@ -1,0 +1,176 @@
+"""Wires delivery together. Nothing here decides anything."""
+
+import os
+import random
+from collections.abc import Mapping
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+from beckon.delivery.v1 import delivery_service_pb2_grpc as delivery_rpc
+from beckon.delivery.v1 import template_service_pb2_grpc as template_rpc
+
+from mesh import client, migrations, postgres, server, telemetry
+from mesh.clock import SystemClock
+from mesh.pages import PageTokens
+from mesh.server import Service
+from mesh.settings import load
+from services.delivery.clients import IngestClient, ProfileClient, ThrottleClient
+from services.delivery.config import Config
+from services.delivery.model import Channel, Peer
+from services.delivery.providers import SmtpProvider, WebhookProvider
+from services.delivery.render import Renderer
+from services.delivery.servicer import DeliveryServicer, Lanes, TemplateServicer
+from services.delivery.store import DeliveryStore, Outbox, TemplateStore
+from services.delivery.worker import (
+    EmailPreparer,
+    Janitor,
+    Lane,
+    LaneLimits,
+    Relay,
+    Settler,
+    Sources,
+    WebhookPreparer,
+    Workers,
+)
+
+MIGRATIONS = Path(__file__).parent / "migrations"
+SCHEMA = "delivery"
+
+
+async def main(environ: Mapping[str, str]) -> None:
+    """Serve until told to stop."""
+    config = load(Config, environ)
+    telemetry.set_up("delivery", config.telemetry)
+    await migrations.migrate(config.database_url, schema=SCHEMA, folder=MIGRATIONS)
+    async with AsyncExitStack() as stack:
+        clock = SystemClock()
+        db = await stack.enter_async_context(
+            postgres.connect(config.database_url, schema=SCHEMA, size=config.database_connections)
+        )
+        profile, throttle, ingest = [
+            await stack.enter_async_context(client.connect(target, key=config.key, service=peer))
+            for peer, target in (
+                ("profile", config.profile_target),
+                ("throttle", config.throttle_target),
+                ("ingest", config.ingest_target),
+            )
+        ]
+        renderer, trial = [
+            await stack.enter_async_context(Renderer(config.render_limits)) for _ in range(2)
+        ]
+        smtp = await stack.enter_async_context(
+            SmtpProvider(
+                host=config.smtp.host,
+                port=config.smtp.port,
+                tls=config.smtp.tls,
+                starttls=config.smtp.starttls,
+                user=config.smtp.user,
+                password=config.smtp_password,
+                timeout=config.smtp_timeout,
+                clock=clock,
+            )
+        )
+        webhook = await stack.enter_async_context(
+            WebhookProvider(
+                allowed=config.webhook_allowed_hosts, timeout=config.webhook_timeout, clock=clock
+            )
+        )
+        store, templates, outbox = DeliveryStore(db), TemplateStore(db), Outbox(db)
+        relay = Relay(
+            outbox,
+            {Peer.THROTTLE: ThrottleClient(throttle), Peer.INGEST: IngestClient(ingest)},
+            clock,
+            poll=config.poll,
+        )
+        settler = Settler(store, clock, tell=relay.take)
+        sources = Sources(templates)
+        email_lane = Lane(
+            Channel.EMAIL,
+            store=store,
+            preparer=EmailPreparer(
+                sources=sources,
+                renderer=renderer,
+                clock=clock,
+                addresses=ProfileClient(profile),
+                sender=config.email_sender,
+            ),
+            provider=smtp,
+            settler=settler,
+            clock=clock,
+            policy=config.policy,
+            limits=LaneLimits(
+                held_max=config.held_max,
+                in_flight_max=config.smtp_connections,
+                lease=config.lease,
+                timeout=config.smtp_timeout,
+                poll=config.poll,
+            ),
+            draw=random.random,
+        )
+        webhook_lane = Lane(
+            Channel.WEBHOOK,
+            store=store,
+            preparer=WebhookPreparer(
+                sources=sources,
+                renderer=renderer,
+                clock=clock,
+                allowed=config.webhook_allowed_hosts,
+            ),
+            provider=webhook,
+            settler=settler,
+            clock=clock,
+            policy=config.policy,
+            limits=LaneLimits(
+                held_max=config.held_max,
+                in_flight_max=config.webhook_connections,
+                lease=config.lease,
+                timeout=config.webhook_timeout,
+                poll=config.poll,
+            ),
+            draw=random.random,
+        )
+        lanes: Lanes = {Channel.EMAIL: email_lane, Channel.WEBHOOK: webhook_lane}
+        janitor = Janitor(
+            store,
+            clock,
+            repeat_safe={channel: lane.repeat_safe for channel, lane in lanes.items()},
+            poll=config.poll,
+            retention=config.retention,
+        )
+        tokens = PageTokens.from_keys_file(config.server.keys_file)
+        deliveries = DeliveryServicer(store, lanes, clock, lease=config.lease, tokens=tokens)
+        template_servicer = TemplateServicer(
+            templates,
+            trial,
+            clock,
+            allowed=config.webhook_allowed_hosts,
+            tokens=tokens,
+            part_bytes_max=config.part_bytes_max,
+        )
+        await server.serve(
+            config.server,
+            [
+                Service(
+                    lambda s: delivery_rpc.add_DeliveryServiceServicer_to_server(deliveries, s),
+                    "beckon.delivery.v1.DeliveryService",
+                ),
+                Service(
+                    lambda s: template_rpc.add_TemplateServiceServicer_to_server(
+                        template_servicer, s
+                    ),
+                    "beckon.delivery.v1.TemplateService",
+                ),
+            ],
+            checks={"postgres": db.ping},
+            workers=[Workers([email_lane, webhook_lane], settler, relay, janitor).run],
+            self_validating=frozenset(
+                {
+                    "/beckon.delivery.v1.DeliveryService/BatchCreateDeliveries",
+                    "/beckon.delivery.v1.DeliveryService/BatchCancelDeliveries",
+                }
+            ),
+        )
+
+
+if __name__ == "__main__":
+    server.run(main(os.environ))

@@ -1,0 +1,212 @@
+"""Keeps a rendering child at work, and finds the culprit when one dies."""
+
+import asyncio
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import timedelta
+from types import TracebackType
+from typing import Self
+
+import msgspec
+import structlog
+
+from services.delivery.model import Source
+from services.delivery.render.wire import (
+    Fault,
+    Finding,
+    Job,
+    Rendered,
+    Reply,
+    Texts,
+    Work,
+    texts_of,
+)
+
+log = structlog.get_logger(__name__)
+
+_HEAD = 4
+# Templates a child holds compiled; past it the child forgets all and begins anew.
+_TEMPLATES_MAX = 1000
+# So many deliveries of one template that each cost too much say that the template does.
+_STRIKES_MAX = 3
+# A job that kills is halved until the culprit is alone: 2**12 is more than a batch holds.
+_STARTS_MAX = 40
+
+
+class RenderUnavailable(Exception):
+    """The child did not answer in time although it used little of a processor: try again."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RenderLimits:
+    """What one turn of the child may take."""
+
+    cpu: timedelta = timedelta(seconds=1)
+    """Of a processor. A message alone that takes more is refused."""
+    wall: timedelta = timedelta(seconds=30)
+    """Of time: on an overloaded machine a second of a processor can take long."""
+    memory_bytes: int = 512 << 20
+    """Address space, the interpreter's 100 MiB included."""
+    output_bytes: int = 1 << 20
+    """Of one rendered part."""
+
+
+class _Died(Exception):
+    """The child ended in the middle of a turn."""
+
+
+class Renderer:
+    """A child process, started when needed and started anew when it dies."""
+
+    def __init__(self, limits: RenderLimits) -> None:
+        """Take the limits; nothing is started yet."""
+        self._limits = limits
+        self._lock = asyncio.Lock()
+        self._process: asyncio.subprocess.Process | None = None
+        self._known: set[str] = set()
+        self._decode = msgspec.msgpack.Decoder(Reply).decode
+        self._encode = msgspec.msgpack.Encoder().encode
+
+    async def __aenter__(self) -> Self:
+        """Do nothing: the child starts with the first turn."""
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """End the child."""
+        await self._kill()
+
+    async def render(self, works: Sequence[Work], sources: Mapping[str, Source]) -> list[Rendered]:
+        """Return what each work gives, in order; one that costs too much spoils no other.
+
+        Raises:
+            RenderUnavailable: The machine is too busy, or no child can be started.
+        """
+        async with self._lock:
+            strikes: dict[str, int] = {}
+            return await self._render(list(works), sources, strikes)
+
+    async def lint(self, source: Source) -> list[Finding]:
+        """Return the mistakes in a template; one that costs too much is a finding too."""
+        async with self._lock:
+            job = Job(self._limits.cpu.total_seconds(), {"": texts_of(source)}, lint=True)
+            try:
+                return (await self._turn(job)).findings
+            except _Died:
+                return [Finding("", 1, "takes too much to render", [], costly=True)]
+
+    async def _render(
+        self, works: list[Work], sources: Mapping[str, Source], strikes: dict[str, int]
+    ) -> list[Rendered]:
+        if not works:
+            return []
+        if all(strikes.get(work.template, 0) >= _STRIKES_MAX for work in works):
+            return [Rendered(fault=Fault.TEMPLATE_TOO_COSTLY) for _ in works]
+        try:
+            return (await self._turn(self._job(works, sources))).rendered
+        except _Died:
+            if len(works) == 1:
+                template = works[0].template
+                strikes[template] = strikes.get(template, 0) + 1
+                log.warning("template_too_costly", template=template, strikes=strikes[template])
+                return [Rendered(fault=Fault.TEMPLATE_TOO_COSTLY)]
+        halves = _split(works)
+        rendered = {}
+        for half in halves:
+            for work, result in zip(half, await self._render(half, sources, strikes), strict=True):
+                rendered[id(work)] = result
+        return [rendered[id(work)] for work in works]
+
+    def _job(self, works: list[Work], sources: Mapping[str, Source]) -> Job:
+        needed = {work.template for work in works}
+        forget = len(self._known | needed) > _TEMPLATES_MAX
+        if forget:
+            self._known.clear()
+        fresh: dict[str, Texts] = {
+            key: texts_of(sources[key]) for key in needed if key not in self._known
+        }
+        return Job(self._limits.cpu.total_seconds(), fresh, forget, works)
+
+    async def _turn(self, job: Job) -> Reply:
+        if self._process is None:
+            await self._start()
+            if job.works:
+                # A new child knows no template; the job was made for the one before at
+                # the latest here, since only a turn ends a child.
+                self._known.clear()
+        process = self._process
+        assert process is not None
+        assert process.stdin is not None
+        assert process.stdout is not None
+        content = self._encode(job)
+        try:
+            async with asyncio.timeout(self._limits.wall.total_seconds()):
+                process.stdin.write(len(content).to_bytes(_HEAD, "big"))
+                process.stdin.write(content)
+                await process.stdin.drain()
+                head = await process.stdout.readexactly(_HEAD)
+                body = await process.stdout.readexactly(int.from_bytes(head, "big"))
+        except TimeoutError:
+            await self._kill()
+            message = "the rendering child did not answer in time"
+            raise RenderUnavailable(message) from None
+        except (asyncio.IncompleteReadError, ConnectionError) as error:
+            await self._kill()
+            raise _Died from error
+        except asyncio.CancelledError:
+            # Half an answer may be on the pipe.
+            await self._kill()
+            raise
+        self._known.update(job.texts)
+        return self._decode(body)
+
+    async def _start(self) -> None:
+        self._known.clear()
+        limits = self._limits
+        try:
+            self._process = await asyncio.create_subprocess_exec(
+                sys.executable,
+                "-m",
+                "services.delivery.render.child",
+                str(limits.memory_bytes),
+                str(limits.output_bytes),
+                str(os.getpid()),
+                stdin=asyncio.subprocess.PIPE,
+                stdout=asyncio.subprocess.PIPE,
+                # A traceback would hold what was rendered.
+                stderr=asyncio.subprocess.DEVNULL,
+                # Nothing of our environment: there are secrets in it.
+                env={"PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "LC_ALL": "C.UTF-8"},
+            )
+        except OSError as error:
+            message = "no rendering child can be started"
+            raise RenderUnavailable(message) from error
+
+    async def _kill(self) -> None:
+        process, self._process = self._process, None
+        self._known.clear()
+        if process is None:
+            return
+        with suppress(ProcessLookupError):
+            process.kill()
+        await process.wait()
+
+
+def _split(works: list[Work]) -> tuple[list[Work], list[Work]]:
+    """Part the works, by template where there are several: mostly one template is to blame."""
+    templates = sorted({work.template for work in works})
+    if len(templates) > 1:
+        first = set(templates[: len(templates) // 2])
+        return (
+            [work for work in works if work.template in first],
+            [work for work in works if work.template not in first],
+        )
+    middle = len(works) // 2
+    return works[:middle], works[middle:]

@@ -1,0 +1,6 @@
+"""What delivery can be asked."""
+
+from services.delivery.servicer.deliveries import DeliveryServicer, Lanes
+from services.delivery.servicer.templates import TemplateServicer
+
+__all__ = ["DeliveryServicer", "Lanes", "TemplateServicer"]
