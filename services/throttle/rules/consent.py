@@ -1,0 +1,49 @@
+"""Whether a person agreed."""
+
+from collections.abc import Iterable
+
+from services.throttle.model import PERSONAL, Channel, Consent, Gate, Subscription, Suppress
+
+
+def consent_verdict(channel: Channel, consent: Consent) -> Suppress | None:
+    """Return why a send may not go, None when consent allows it.
+
+    Consent outranks everything, urgency too: no critical send passes it, and a
+    send that is refused here takes no place under any cap.
+    """
+    match consent:
+        case Consent.SUBSCRIBED:
+            return None
+        case Consent.UNSUBSCRIBED:
+            return _UNSUBSCRIBED[channel]
+        case Consent.UNDECIDED:
+            return _UNDECIDED[channel] if channel in PERSONAL else None
+
+
+def all_channels(
+    workspace: str, profile_id: str, decided: Iterable[Subscription]
+) -> list[Subscription]:
+    """Return one subscription for each channel; undecided where nothing was decided."""
+    known = {one.channel: one for one in decided}
+    return [
+        known.get(channel)
+        or Subscription(
+            workspace=workspace,
+            profile_id=profile_id,
+            channel=channel,
+            consent=Consent.UNDECIDED,
+        )
+        for channel in Channel
+    ]
+
+
+_UNSUBSCRIBED = {
+    channel: Suppress(Gate.CONSENT, f"unsubscribed from {channel.name.lower()}")
+    for channel in Channel
+}
+_UNDECIDED = {
+    channel: Suppress(
+        Gate.CONSENT, f"undecided about {channel.name.lower()}, and it reaches a person"
+    )
+    for channel in PERSONAL
+}

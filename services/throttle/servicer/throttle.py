@@ -1,0 +1,114 @@
+"""Reserves and settles."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+
+from beckon.throttle.v1 import throttle_service_pb2 as pb
+from beckon.throttle.v1 import throttle_service_pb2_grpc as rpc
+
+from mesh import metrics
+from mesh.clock import Clock
+from services.throttle import convert
+from services.throttle.model import (
+    Allow,
+    Consent,
+    Defer,
+    FrequencyCap,
+    Limit,
+    Micros,
+    Send,
+    Suppress,
+    Verdict,
+)
+from services.throttle.rules import Limits, cap_verdict, consent_verdict, micros
+from services.throttle.store import Caps, Places, Subscriptions
+
+
+class ThrottleServicer(rpc.ThrottleServiceServicer):
+    def __init__(
+        self, subscriptions: Subscriptions, caps: Caps, places: Places, *, clock: Clock
+    ) -> None:
+        self._subscriptions = subscriptions
+        self._caps = caps
+        self._places = places
+        self._clock = clock
+        self._limits = Limits()
+
+    async def ReserveSends(
+        self, request: pb.ReserveSendsRequest, context: object
+    ) -> pb.ReserveSendsResponse:
+        sends = convert.sends(request)
+        consents = await self._subscriptions.consents(sends)
+        caps = await self._caps.current({send.workspace for send in sends})
+        # Asked last: what is reserved is reserved now, not when the question came.
+        now_us = micros(self._clock.now())
+        verdicts = await self._judge(sends, consents, caps, now_us)
+        _count(verdicts)
+        return convert.reserved(verdicts)
+
+    async def SettleSends(
+        self, request: pb.SettleSendsRequest, context: object
+    ) -> pb.SettleSendsResponse:
+        await self._places.settle(convert.settlements(request))
+        return pb.SettleSendsResponse()
+
+    async def _judge(
+        self,
+        sends: Sequence[Send],
+        consents: Sequence[Consent],
+        caps: Mapping[str, tuple[FrequencyCap, ...]],
+        now_us: Micros,
+    ) -> list[Verdict]:
+        verdicts: list[Verdict] = [
+            consent_verdict(send.channel, consent) or _ALLOW
+            for send, consent in zip(sends, consents, strict=True)
+        ]
+        agreed = [index for index, verdict in enumerate(verdicts) if verdict is _ALLOW]
+        if agreed:
+            wanted = [sends[index] for index in agreed]
+            limits = self._limits_of(wanted, caps, now_us)
+            breaches = await self._places.reserve(wanted, limits, now_us)
+            for index, found in zip(agreed, breaches, strict=True):
+                if found:
+                    verdicts[index] = cap_verdict(found)
+        return verdicts
+
+    def _limits_of(
+        self,
+        sends: Sequence[Send],
+        caps: Mapping[str, tuple[FrequencyCap, ...]],
+        now_us: Micros,
+    ) -> list[tuple[Limit, ...]]:
+        known: dict[tuple[object, ...], tuple[Limit, ...]] = {}
+        found = []
+        for send in sends:
+            alike = (send.workspace, send.channel, send.time_zone, send.critical)
+            limits = known.get(alike)
+            if limits is None:
+                limits = known[alike] = self._limits.of(
+                    caps[send.workspace],
+                    send.channel,
+                    send.time_zone,
+                    critical=send.critical,
+                    now_us=now_us,
+                )
+            found.append(limits)
+        return found
+
+
+_ALLOW = Allow()
+
+
+def _count(verdicts: Sequence[Verdict]) -> None:
+    for (verdict, rule), number in Counter(map(_label, verdicts)).items():
+        metrics.VERDICTS.labels(verdict=verdict, rule=rule).inc(number)
+
+
+def _label(verdict: Verdict) -> tuple[str, str]:
+    match verdict:
+        case Allow():
+            return "allow", ""
+        case Defer(_, gate, _):
+            return "defer", gate.value
+        case Suppress(gate, _):
+            return "suppress", gate.value

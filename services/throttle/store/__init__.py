@@ -1,0 +1,7 @@
+"""What throttle remembers: consent and caps in PostgreSQL, places in Redis."""
+
+from services.throttle.store.caps import Caps
+from services.throttle.store.places import Places
+from services.throttle.store.subscriptions import Subscriptions
+
+__all__ = ["Caps", "Places", "Subscriptions"]
