@@ -41,6 +41,9 @@ _AWAY = (
     driver.IdleInTransactionSessionTimeoutError,
     driver.ConnectionDoesNotExistError,
     driver.CannotConnectNowError,
+    # What the driver says when the server's last word ("terminating connection") came
+    # between two statements.
+    driver.InternalClientError,
     ConnectionError,
     TimeoutError,
 )
@@ -93,7 +96,13 @@ class Database:
     async def _release(self, connection: Lent) -> None:
         # Of one that is lost or does not answer, the pool has let go; what the body
         # raised says more.
-        with suppress(driver.InterfaceError, driver.PostgresError, TimeoutError, ConnectionError):
+        with suppress(
+            driver.InterfaceError,
+            driver.InternalClientError,
+            driver.PostgresError,
+            TimeoutError,
+            ConnectionError,
+        ):
             await self.pool.release(connection, timeout=self._acquire_timeout)
 
 
