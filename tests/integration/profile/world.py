@@ -100,6 +100,13 @@ class Profiles:
         request = pb.BatchGetStandingsRequest(profiles=[name])
         return (await self.servicer.BatchGetStandings(request, None)).standings[0]
 
+    async def addresses(self, *people: str) -> list[tuple[str, str]]:
+        request = pb.BatchGetAddressesRequest(
+            profiles=[f"workspaces/acme/profiles/{one}" for one in people]
+        )
+        answer = await self.servicer.BatchGetAddresses(request, None)
+        return [(one.email, one.phone) for one in answer.addresses]
+
     async def count(self, kind: str = "order_placed", profile: str = "ana") -> int:
         standing = await self.standing(profile)
         return sum(one.count for one in standing.counters if one.type == kind)
