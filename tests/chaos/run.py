@@ -1,0 +1,293 @@
+"""One crash test from beginning to end."""
+
+import asyncio
+import json
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+from heapq import heappop, heappush
+from itertools import count
+from pathlib import Path
+from random import Random
+from time import perf_counter
+
+import grpc.aio
+import msgspec
+from beckon.ingest.v1.event_pb2 import Event
+
+from mesh.clock import SystemClock
+from stack.sinks import store
+from stack.sinks.faults import Fault, Kind
+from stack.state import State
+from stack.up import Stack
+from tests.chaos import blows, campaigns
+from tests.chaos.cast import CAPPED, DELAY, MAIN, WORKSPACES, Act, Cast, Cue, Promise
+from tests.chaos.client import Lane
+from tests.chaos.mesh_view import MeshView, connected
+from tests.chaos.verdict import Arrival, History, Verdict, compare_history, judge
+from tests.http import put
+
+SETTINGS = {
+    # What a killed process held is free again soon, or a run of minutes would not see it.
+    "DELIVERY_LEASE_SECONDS": "5",
+    "DELIVERY_WEBHOOK_TIMEOUT_SECONDS": "2",
+    "DELIVERY_SMTP_TIMEOUT_SECONDS": "2",
+    "DELIVERY_RETRY_FIRST_SECONDS": "0.2",
+    "DELIVERY_RETRY_LONGEST_SECONDS": "2",
+    "DELIVERY_POLL_SECONDS": "0.5",
+    # Only the crashes are looked at.
+    "BECKON_TRACE_RATIO": "0",
+}
+
+# Longer than the leases above: who took a message over by mistake has sent it by then.
+_QUIET = 7.0
+
+# Seconds until everything must have settled, the machine being busy with other things.
+_PATIENCE = 120.0
+
+# A receiver has bad moments, too: it refuses, and it takes without saying so.
+_FAULTS = (
+    Fault(kind=Kind.REFUSE, status=503, rate=0.02),
+    Fault(kind=Kind.DROP, rate=0.02),
+)
+
+_TICK = 0.1
+_LANES = 2
+_SHOWN = 10
+
+Tell = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What came out of a run."""
+
+    kills: int
+    verdict: Verdict
+    history: History
+    quarantined: Sequence[str]
+    refused: Sequence[str]
+    trails: Sequence[str]
+
+    @property
+    def lost(self) -> int:
+        """Messages that did not arrive, and events that were acknowledged and are not known."""
+        # What is in the quarantine was acknowledged and led to nothing.
+        unknown = len(self.history.missing) + len(self.quarantined) + len(self.refused)
+        return self.verdict.lost + unknown
+
+    @property
+    def duplicate(self) -> int:
+        """Messages too many, and events that are in the history twice."""
+        return self.verdict.duplicate + len(self.history.twice)
+
+    @property
+    def good(self) -> bool:
+        """Whether everything held."""
+        return not (self.lost or self.duplicate or self.history.disordered)
+
+    @property
+    def summary(self) -> str:
+        """The last line."""
+        return (
+            f"chaos: kills={self.kills} expected={self.verdict.expected}"
+            f" lost={self.lost} duplicate={self.duplicate}"
+        )
+
+
+@dataclass(slots=True)
+class Play:
+    """The events of a run: what is said when, and what was."""
+
+    cast: Cast
+    lanes: Sequence[tuple[str, Lane]]
+    stories_per_second: float
+    promises: list[Promise] = field(default_factory=list)
+    occurred: dict[str, float] = field(default_factory=dict)
+    acknowledged: dict[str, float] = field(default_factory=dict)
+    sent: dict[tuple[str, str], list[str]] = field(default_factory=lambda: defaultdict(list))
+    """Event ids by workspace and profile, in order."""
+    types: set[str] = field(default_factory=set)
+    _cues: list[tuple[float, int, Cue]] = field(default_factory=list)
+    _numbers: "count[int]" = field(default_factory=count)
+
+    async def run(self, over: asyncio.Event) -> None:
+        """Tell stories until told that it is over, and end those that have begun."""
+        begun = perf_counter()
+        told = 0
+        while not over.is_set() or self._cues:
+            now = perf_counter() - begun
+            while not over.is_set() and told < now * self.stories_per_second:
+                told += 1
+                self._begin(now)
+            self._send_due(now)
+            await asyncio.sleep(_TICK)
+
+    def note(self, events: Sequence[Event]) -> None:
+        """Remember that events are durable."""
+        now = _now()
+        for event in events:
+            self.acknowledged.setdefault(event.event_id, now)
+
+    def _begin(self, now: float) -> None:
+        story = self.cast.story()
+        self.promises += story.promises
+        for cue in story.cues:
+            heappush(self._cues, (now + cue.after, next(self._numbers), cue))
+
+    def _send_due(self, now: float) -> None:
+        batches: dict[int, list[Event]] = defaultdict(list)
+        while self._cues and self._cues[0][0] <= now:
+            for act in heappop(self._cues)[2].acts:
+                batches[self._lane_of(act)].append(self._event(act))
+        for number, events in batches.items():
+            self.lanes[number][1].send(events)
+
+    def _lane_of(self, act: Act) -> int:
+        own = [number for number, (name, _) in enumerate(self.lanes) if name == act.workspace]
+        # A person's events take one way, or they could overtake each other.
+        return own[sum(act.profile.encode()) % len(own)]
+
+    def _event(self, act: Act) -> Event:
+        self.sent[act.workspace, act.profile].append(act.event_id)
+        self.types.add(act.type)
+        event = Event(
+            event_id=act.event_id,
+            type=act.type,
+            profile=f"workspaces/{act.workspace}/profiles/{act.profile}",
+            properties_json=json.dumps(act.properties).encode(),
+        )
+        if act.ago is not None:
+            event.occur_time.FromDatetime(SystemClock().now() - timedelta(seconds=act.ago))
+            self.occurred[act.event_id] = event.occur_time.ToNanoseconds() / 1e9
+        return event
+
+
+async def run(
+    folder: Path, *, kills: int, seed: int, tell: Tell, stories_per_second: float = 15.0
+) -> Result:
+    """Kill `kills` processes while events stream, wait until all has settled, and judge."""
+    random = Random(seed)
+    begun = perf_counter()
+
+    def say(line: str) -> None:
+        tell(f"[{perf_counter() - begun:6.1f} s] {line}")
+
+    async with (
+        Stack(folder, ports="auto", settings=SETTINGS, collector=False) as stack,
+        connected(stack.state) as channels,
+    ):
+        view = MeshView(channels)
+        await campaigns.apply(channels, stack.state.webhook_sink)
+        await put(f"{stack.state.webhook_sink}/_sink/faults", msgspec.json.encode(_FAULTS))
+        say("all up, campaigns launched, events begin to stream")
+        play = Play(Cast(Random(seed)), [], stories_per_second)
+        play.lanes = [
+            (workspace, Lane(channels["ingest"], workspace, play.note))
+            for workspace in (*[MAIN] * _LANES, CAPPED)
+        ]
+        done = await _strike_while_streaming(stack, play, random, kills, say)
+        events = sum(map(len, play.sent.values()))
+        streams = sum(lane.streams for _, lane in play.lanes)
+        resent = sum(lane.resent for _, lane in play.lanes)
+        say(f"{events} events acknowledged over {streams} streams, {resent} of them sent again")
+        await _settle(stack.state, view, play, say)
+        result = await _judge(stack.state, view, play, done)
+        say(_history_line(result))
+        return result
+
+
+async def _strike_while_streaming(
+    stack: Stack, play: Play, random: Random, kills: int, say: Tell
+) -> int:
+    over = asyncio.Event()
+    async with asyncio.TaskGroup() as group:
+        streaming = [group.create_task(lane.run()) for _, lane in play.lanes]
+        playing = group.create_task(play.run(over))
+        done = await blows.strike(stack, blows.plan(random, kills), say)
+        over.set()
+        await playing
+        for _, lane in play.lanes:
+            lane.close()
+        async with asyncio.timeout(_PATIENCE):
+            await asyncio.gather(*streaming)
+    return done
+
+
+async def _settle(state: State, view: MeshView, play: Play, say: Tell) -> None:
+    """Wait until nothing moves any more; whoever does not come to rest is judged all the same."""
+    begun = perf_counter()
+    latest_due = max(play.occurred.values(), default=0.0) + DELAY
+    while (why := await _unsettled(state, view, play, latest_due)) is not None:
+        if perf_counter() - begun > _PATIENCE:
+            say(f"not settled after {_PATIENCE:.0f} s: {why}")
+            return
+        await asyncio.sleep(0.5)
+    say("settled; now a quiet time, in which nothing more may come")
+    await asyncio.sleep(_QUIET)
+
+
+async def _unsettled(state: State, view: MeshView, play: Play, latest_due: float) -> str | None:
+    if _now() < latest_due:
+        return "messages are not due yet"
+    try:
+        counted = 0
+        for workspace in WORKSPACES:
+            counted += await view.counted(workspace, frozenset(play.types))
+            if await view.under_way(workspace):
+                return f"deliveries of {workspace} are under way"
+    except grpc.aio.AioRpcError as error:
+        return f"{error.code().name}: {error.details()}"
+    sent = sum(map(len, play.sent.values()))
+    if counted < sent:
+        return f"profiles count {counted} of {sent} events"
+    verdict = judge(
+        play.promises, _arrivals(state), occurred=play.occurred, acknowledged=play.acknowledged
+    )
+    if verdict.lost:
+        return f"{verdict.lost} messages have not arrived"
+    return None
+
+
+async def _judge(state: State, view: MeshView, play: Play, kills: int) -> Result:
+    arrivals = _arrivals(state)
+    verdict = judge(play.promises, arrivals, occurred=play.occurred, acknowledged=play.acknowledged)
+    found: dict[str, list[str]] = {}
+    for workspace, profile in play.sent:
+        history = await view.history(workspace, profile)
+        found[f"{workspace}/{profile}"] = [id_ for kind, id_ in history if kind in play.types]
+    sent = {f"{workspace}/{profile}": ids for (workspace, profile), ids in play.sent.items()}
+    trails = [line for offence in verdict.offences[:_SHOWN] async for line in view.trail(offence)]
+    return Result(
+        kills=kills,
+        verdict=verdict,
+        history=compare_history(sent, found),
+        quarantined=[one for name in WORKSPACES for one in await view.quarantined(name)],
+        refused=[one for _, lane in play.lanes for one in lane.refused],
+        trails=trails,
+    )
+
+
+def _arrivals(state: State) -> list[Arrival]:
+    found: list[Arrival] = []
+    for one in store.list_webhooks(state.webhook_store):
+        body = json.loads(one.body)
+        assert body["delivery"] == one.idempotency_key, one
+        found.append(
+            Arrival(one.path.lstrip("/"), body["campaign"], body["event"], one.idempotency_key)
+        )
+    return found
+
+
+def _history_line(result: Result) -> str:
+    history, verdict = result.history, result.verdict
+    return (
+        f"history: events={history.events} missing={len(history.missing)}"
+        f" twice={len(history.twice)} disordered={len(history.disordered)};"
+        f" quarantined={len(result.quarantined)} repeats={verdict.repeats} open={verdict.open}"
+    )
+
+
+def _now() -> float:
+    return SystemClock().now().timestamp()
