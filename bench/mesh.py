@@ -68,7 +68,6 @@ async def ingest_alone(folder: Path) -> AsyncIterator[Mesh]:
             **os.environ,
             **await _tracing(exits),
             "BECKON_LOG_URL": log.url,
-            "INGEST_REDIS_URL": log.url,
             "BECKON_KEYS_FILE": str(keyring),
             "INGEST_KEY_FILE": str(files["ingest"]),
             "INGEST_ADDRESS": f"{HOST}:{port}",

@@ -1,37 +1,34 @@
 """Wires ingest together. Nothing here decides anything."""
 
 import os
-from collections.abc import Sequence
 from contextlib import AsyncExitStack
 
 from beckon.ingest.v1 import ingest_service_pb2_grpc as rpc
 
-from mesh import redis, telemetry
+from mesh import telemetry
 from mesh.clock import SystemClock
 from mesh.eventlog import START, open_log
-from mesh.server import Service, Worker, run, serve
+from mesh.server import Service, run, serve
 from mesh.settings import load
 from services.ingest.config import Config
 from services.ingest.servicer import IngestServicer
 from services.ingest.servicer.door import Door
-from services.ingest.store import Appender, NoRecentIds, RecentIds, RedisRecentIds
+from services.ingest.store import Appender, RecentIds
 
 SERVICE = "beckon.ingest.v1.IngestService"
 
 
 async def main(config: Config) -> None:
     """Serve until told to stop."""
-    clock = SystemClock()
     async with AsyncExitStack() as stack:
         event_log = await stack.enter_async_context(open_log(config.log))
         appender = Appender(event_log)
-        workers: Sequence[Worker] = [appender.run]
-        recent_ids: RecentIds = NoRecentIds()
-        if config.recent_window:
-            client = await stack.enter_async_context(redis.connect(config.redis_url))
-            remembered = RedisRecentIds(client, clock, config.recent_window)
-            recent_ids, workers = remembered, [appender.run, remembered.run]
-        door = Door(appender, recent_ids, clock, partitions=event_log.partitions)
+        door = Door(
+            appender,
+            RecentIds(config.recent_events),
+            SystemClock(),
+            partitions=event_log.partitions,
+        )
         servicer = IngestServicer(door, stream_credit=config.stream_credit)
 
         async def log_answers() -> None:
@@ -41,7 +38,7 @@ async def main(config: Config) -> None:
             config.server,
             [Service(lambda s: rpc.add_IngestServiceServicer_to_server(servicer, s), SERVICE)],
             checks={"log": log_answers},
-            workers=workers,
+            workers=[appender.run],
             # A test holds the door's own checks equal to the annotations; they cost 45 us an event.
             self_validating=frozenset({f"{SERVICE}/IngestEvents", f"{SERVICE}/StreamEvents"}),
         )

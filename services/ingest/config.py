@@ -1,7 +1,6 @@
 """What ingest must be told."""
 
 from dataclasses import dataclass
-from datetime import timedelta
 
 from mesh.eventlog.opening import LogSettings
 from mesh.settings import (
@@ -9,11 +8,9 @@ from mesh.settings import (
     TelemetrySettings,
     group,
     integer,
-    seconds,
     server_settings,
     setting,
     telemetry_settings,
-    text,
 )
 
 
@@ -24,18 +21,12 @@ class Config:
     server: ServerSettings = server_settings("INGEST", port=50051)
     telemetry: TelemetrySettings = telemetry_settings()
     log: LogSettings = group(LogSettings, prefix="BECKON")
-    redis_url: str = setting(
-        "INGEST_REDIS_URL",
-        text,
-        doc="Redis that remembers recent event ids; losing it loses only early recognition",
-        secret=True,
-    )
-    recent_window: timedelta = setting(
-        "INGEST_RECENT_SECONDS",
-        seconds,
-        default=timedelta(hours=1),
-        doc="How long a repeated event id is recognised at the door at least (0: not);"
-        " beyond it profile still recognises it",
+    recent_events: int = setting(
+        "INGEST_RECENT_EVENTS",
+        integer(least=0, most=10_000_000),
+        default=50_000,
+        doc="How many event ids each process knows again at the door, at 230 to 460 bytes each;"
+        " beyond them profile recognises a repeat",
     )
     stream_credit: int = setting(
         "INGEST_STREAM_CREDIT",

@@ -44,7 +44,7 @@ class Door:
         self._clock = clock
         self._partitions = partitions
 
-    async def enter(self, request: convert.Request) -> "Entry":
+    def enter(self, request: convert.Request) -> "Entry":
         """Check a batch and hand it to the log; `Entry.taken` waits until it is durable.
 
         Raises:
@@ -56,7 +56,7 @@ class Door:
         columns = convert.columns(events)
         raw = convert.raw_events(request)
         fingerprints = convert.fingerprints(events, raw)
-        known = await self._recent_ids.recall(workspace, columns.event_ids)
+        known = self._recent_ids.recall(workspace, columns.event_ids)
         admission = rules.admit(
             columns, parent=parent, now=now, fingerprints=fingerprints, known=known
         )
@@ -112,7 +112,6 @@ class Entry:
         """
         if self.done is not None:
             await self.done
-            # Only now: to call an event known that is not durable would lose it.
             self.recent_ids.remember(self.workspace, self.fresh)
         admission = self.admission
         EVENTS_ACCEPTED.inc(len(admission.fresh))

@@ -30,7 +30,7 @@ class IngestServicer(rpc.IngestServiceServicer):
         request: pb.IngestEventsRequest,
         context: Context,
     ) -> pb.IngestEventsResponse:
-        entry = await self._door.enter(request)
+        entry = self._door.enter(request)
         taken = await entry.taken()
         return pb.IngestEventsResponse(
             accepted_count=taken.accepted_count,
@@ -78,7 +78,7 @@ class _Stream:
                 size = len(request.events)
                 self._spend(size)
                 self._follow(request.sequence)
-                entry = await self._door.enter(request)
+                entry = self._door.enter(request)
                 self._entered.put_nowait(_Entered(request.sequence, size, entry))
         except Exception as error:  # noqa: BLE001 — whoever answers the caller raises it
             self._entered.put_nowait(error)

@@ -1,6 +1,6 @@
-"""What ingest writes: the event log, and the memory of recent ids."""
+"""What ingest writes: the event log, and its memory of recent ids."""
 
 from services.ingest.store.appender import Appender
-from services.ingest.store.recent_ids import NoRecentIds, RecentIds, RedisRecentIds
+from services.ingest.store.recent_ids import RecentIds
 
-__all__ = ["Appender", "NoRecentIds", "RecentIds", "RedisRecentIds"]
+__all__ = ["Appender", "RecentIds"]

@@ -16,7 +16,6 @@ from beckon.ingest.v1 import ingest_service_pb2_grpc as rpc
 from beckon.ingest.v1.event_pb2 import Event, LogRecord
 from google.rpc import error_details_pb2
 
-from mesh import redis
 from mesh.callers import key_entry
 from mesh.client import connect
 from mesh.clock import SystemClock
@@ -27,7 +26,7 @@ from mesh.server import Service, serving
 from mesh.settings import ServerSettings
 from services.ingest.servicer import IngestServicer
 from services.ingest.servicer.door import Door
-from services.ingest.store import Appender, RedisRecentIds
+from services.ingest.store import Appender, RecentIds
 from stack.servers import Redis
 
 SERVICE = "beckon.ingest.v1.IngestService"
@@ -84,16 +83,14 @@ async def ingest(server: Redis, tmp_path: Path) -> AsyncIterator[Ingest]:
         log = await stack.enter_async_context(
             RedisStreams.connect(server.url, partitions=PARTITIONS)
         )
-        client = await stack.enter_async_context(redis.connect(server.url))
         appender = Appender(log)
-        recent_ids = RedisRecentIds(client, SystemClock(), timedelta(hours=1))
-        door = Door(appender, recent_ids, SystemClock(), partitions=PARTITIONS)
+        door = Door(appender, RecentIds(1000), SystemClock(), partitions=PARTITIONS)
         servicer = IngestServicer(door, stream_credit=CREDIT)
         address = await stack.enter_async_context(
             serving(
                 settings,
                 [Service(lambda s: rpc.add_IngestServiceServicer_to_server(servicer, s), SERVICE)],
-                workers=[appender.run, recent_ids.run],
+                workers=[appender.run],
                 self_validating=frozenset({f"{SERVICE}/IngestEvents", f"{SERVICE}/StreamEvents"}),
             )
         )

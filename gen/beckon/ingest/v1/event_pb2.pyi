@@ -37,7 +37,8 @@ class Event(_message.Message):
     """Chosen by the caller, unique in the workspace: 1 to 128 characters of
     `A-Z a-z 0-9 . _ ~ @ + : = -`. An id counts once in 7 days: the same id with
     the same content is recognised as a duplicate and accepted again without
-    effect; with other content it is refused with `EVENT_ID_REUSED`.
+    effect; with other content it is refused with `EVENT_ID_REUSED`, at the
+    door when the first is fresh in memory, else into the quarantine.
     """
     type: _builtins.str
     """What happened, in past-tense snake_case: `order_placed`. 1 to 63 characters.

@@ -93,7 +93,8 @@ class IngestEventsResponse(_message.Message):
     """Events now durable, or known before: all that are not in `failed_events`."""
     duplicate_count: _builtins.int
     """Of these, those recognised at the door as known before (same id, same
-    content). Others are recognised later and have no effect either.
+    content): the last 50,000 of the answering process. Others are recognised
+    later and have no effect either.
     """
     @_builtins.property
     def failed_events(self) -> _containers.MessageMap[_builtins.int, _status_pb2.Status]:
