@@ -27,7 +27,7 @@ async def main(config: Config) -> None:
         store = Observations(database, clock)
         observation = ObservationServicer(store, window=config.duplicate_window)
         tokens = PageTokens.from_keys_file(config.server.keys_file)
-        profile = ProfileServicer(Profiles(database, clock), clock, tokens)
+        profile = ProfileServicer(Profiles(database), clock, tokens)
         housekeeper = Housekeeper(
             store, clock, days_ahead=config.days_ahead, answers_kept=config.answers_kept
         )

@@ -74,7 +74,7 @@ def revised(facts: Facts, patch: pb.Profile, mask: FieldMask) -> Facts:
     )
     after, taken = apply_update(before, patch, mask)
     for path in mask.paths:
-        if path not in {*taken, "*", "name"}:
+        if path == "etag" or path not in {*taken, "*", "name"}:
             raise invalid_field("update_mask", f"{path} cannot be written", reason="update_mask")
     return Facts(
         attributes=_attributes(facts.attributes, before.attributes, after.attributes),
@@ -103,7 +103,7 @@ def _attributes(text: str, before: Struct, after: Struct) -> str:
         if key in before.fields and before.fields[key] == value:
             values[key] = known[key]
         elif value.WhichOneof("kind") not in {None, "null_value"}:
-            values[key] = json.dumps(_plain(value, key, DEPTH_MAX), allow_nan=False)
+            values[_text(key, key)] = json.dumps(_plain(value, key, DEPTH_MAX), allow_nan=False)
     return join(values)
 
 

@@ -45,14 +45,17 @@ def revise(facts: Facts, properties: str) -> Facts | Refused:
     revised = facts._replace(**reserved) if reserved else facts
     if changes:
         revised = revised._replace(attributes=_merge(facts.attributes, changes))
-    return check_facts(revised, before=facts, prefix="properties.") or revised
+    return check_facts(revised, before=facts, prefix="properties.", whole="properties") or revised
 
 
-def check_facts(facts: Facts, *, before: Facts, prefix: str = "") -> Refused | None:
+def check_facts(
+    facts: Facts, *, before: Facts, prefix: str = "", whole: str = "attributes"
+) -> Refused | None:
     """Return what is wrong with facts that are to replace `before`; None: nothing.
 
     Only what changes is looked at, and attributes may always shrink: what was
     accepted once, under whatever bounds, does not stand in the way of other changes.
+    A refusal names `prefix` and the field, or `whole` for the attributes together.
     """
     for field, (good, description) in FORMS.items():
         value = getattr(facts, field)
@@ -60,7 +63,7 @@ def check_facts(facts: Facts, *, before: Facts, prefix: str = "") -> Refused | N
             return Refused(f"{prefix}{field}", description)
     if facts.attributes is before.attributes:
         return None
-    return _check_attributes(facts.attributes, before.attributes, prefix)
+    return _check_attributes(facts.attributes, before.attributes, whole)
 
 
 def _merge(attributes: str, changes: dict[str, str]) -> str:
@@ -68,8 +71,7 @@ def _merge(attributes: str, changes: dict[str, str]) -> str:
     return join({key: value for key, value in merged.items() if value != _UNSET})
 
 
-def _check_attributes(after: str, before: str, prefix: str) -> Refused | None:
-    field = prefix.removesuffix(".") or "attributes"
+def _check_attributes(after: str, before: str, field: str) -> Refused | None:
     values, known = split(after), split(before)
     if len(values) > max(ATTRIBUTE_KEYS_MAX, len(known)):
         return Refused(field, f"the profile would have more than {ATTRIBUTE_KEYS_MAX} attributes")

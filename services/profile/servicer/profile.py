@@ -51,20 +51,11 @@ class ProfileServicer(rpc.ProfileServiceServicer):
 
     async def UpdateProfile(self, request: pb.UpdateProfileRequest, context: object) -> pb.Profile:
         key = parse_name(request.profile.name, "profiles", field="profile.name")
-        async with self._store.change(key) as change:
-            known = change.known
-            if known is None and not request.allow_missing:
-                raise _not_found(key)
-            before = known.profile.facts if known is not None else Facts()
-            facts = convert.revised(before, request.profile, request.update_mask)
-            refused = rules.check_facts(facts, before=before, prefix="profile.")
-            if refused is not None:
-                raise invalid_field(refused.field, refused.description)
-            if known is not None and facts == before:
-                # Also the repeat of an update whose answer was lost: its etag is old by now.
-                return convert.profile(known)
-            _check_etag(request.profile.etag, key, known)
-            return convert.profile(await change.write(facts, self._clock.now()))
+
+        def revise(known: Known | None) -> Facts | Known:
+            return _revise(request, key, known)
+
+        return convert.profile(await self._store.change(key, revise, self._clock.now()))
 
     async def ListProfileEvents(
         self, request: pb.ListProfileEventsRequest, context: object
@@ -79,6 +70,21 @@ class ProfileServicer(rpc.ProfileServiceServicer):
             place = (last.receive_us, last.log_index, last.event_uid.bytes)
             response.next_page_token = self._tokens.write(request, place)
         return response
+
+
+def _revise(request: pb.UpdateProfileRequest, key: PersonKey, known: Known | None) -> Facts | Known:
+    if known is None and not request.allow_missing:
+        raise _not_found(key)
+    before = known.profile.facts if known is not None else Facts()
+    facts = convert.revised(before, request.profile, request.update_mask)
+    refused = rules.check_facts(facts, before=before, prefix="profile.", whole="profile.attributes")
+    if refused is not None:
+        raise invalid_field(refused.field, refused.description)
+    if known is not None and facts == before:
+        # Also the repeat of an update whose answer was lost: its etag is old by now.
+        return known
+    _check_etag(request.profile.etag, key, known)
+    return facts
 
 
 def _history_key(token: OrderKey) -> HistoryKey:

@@ -1,13 +1,12 @@
 """Profiles one by one and page by page, and what each person did."""
 
-from collections.abc import AsyncIterator, Collection
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Collection
 from datetime import datetime
 from uuid import UUID
 
+import asyncpg
 from beckon.errors.v1.error_reason_pb2 import ErrorReason
 
-from mesh.clock import Clock
 from mesh.errors import Aborted
 from mesh.ids import shard_of
 from mesh.postgres import Connection, Database
@@ -26,16 +25,16 @@ _LIST = f"""
 SELECT {KNOWN_COLUMNS} FROM profiles AS p WHERE workspace = $1 AND profile_id > $2
 ORDER BY profile_id LIMIT $3
 """  # noqa: S608 — put together from constants
-_CREATE = """
-INSERT INTO profiles (workspace, profile_id, shard, email, phone, time_zone, locale, attributes,
-    create_time, update_time)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $9) ON CONFLICT DO NOTHING
-"""
-_REVISE = """
-UPDATE profiles SET version = version + 1, email = $3, phone = $4, time_zone = $5, locale = $6,
-    attributes = $7, update_time = $8
-WHERE workspace = $1 AND profile_id = $2
-"""
+_CREATE = f"""
+INSERT INTO profiles AS p (workspace, profile_id, email, phone, time_zone, locale, attributes,
+    create_time, update_time, shard)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $8, $9) ON CONFLICT DO NOTHING RETURNING {KNOWN_COLUMNS}
+"""  # noqa: S608 — put together from constants
+_REVISE = f"""
+UPDATE profiles AS p SET version = version + 1, email = $3, phone = $4, time_zone = $5,
+    locale = $6, attributes = $7, update_time = $8
+WHERE workspace = $1 AND profile_id = $2 RETURNING {KNOWN_COLUMNS}
+"""  # noqa: S608 — put together from constants
 # The first condition finds the days, the second the place within them.
 _HISTORY = """
 SELECT receive_us, log_index, event_uid, event_id, type, occur_us, properties
@@ -45,45 +44,19 @@ WHERE workspace = $1 AND profile_id = $2 AND ($3 = '' OR type = $3)
 ORDER BY receive_us DESC, log_index DESC, event_uid DESC LIMIT $7
 """
 
+# A person is created once; meeting its creation twice in a row takes a deletion in between.
+_ATTEMPTS_MAX = 3
+
 HistoryKey = tuple[int, int, UUID]
 NEWEST: HistoryKey = (2**63 - 1, 2**31 - 1, UUID(int=2**128 - 1))
-
-
-class Change:
-    """One person, held until the change is made."""
-
-    def __init__(self, db: Connection, key: PersonKey, known: Known | None) -> None:
-        """Use `Profiles.change` instead."""
-        self._db = db
-        self._key = key
-        self.known = known
-
-    async def write(self, facts: Facts, now: datetime) -> Known:
-        """Write the facts, creating the person if need be; return the person as written.
-
-        Raises:
-            Aborted: Somebody else has created the person meanwhile.
-        """
-        key = self._key
-        listed = (facts.email, facts.phone, facts.time_zone, facts.locale, facts.attributes)
-        if self.known is not None:
-            await self._db.execute(_REVISE, *key, *listed, now)
-        elif await self._db.execute(_CREATE, *key, shard_of(*key), *listed, now) == "INSERT 0 0":
-            raise Aborted(ErrorReason.ERROR_REASON_CONFLICT, "another writer was faster")
-        # As the database spells it.
-        row = await self._db.fetchrow(_LOCKED, *key)
-        if row is None:
-            raise Aborted(ErrorReason.ERROR_REASON_CONFLICT, "another writer was faster")
-        return known_of(row)
 
 
 class Profiles:
     """Reads and changes single profiles."""
 
-    def __init__(self, database: Database, clock: Clock) -> None:
-        """Take the pool and the clock."""
+    def __init__(self, database: Database) -> None:
+        """Take the pool."""
         self._database = database
-        self._clock = clock
 
     async def get(self, people: Collection[PersonKey]) -> dict[PersonKey, Known]:
         """Return those of the people who are known."""
@@ -97,12 +70,27 @@ class Profiles:
             rows = await connection.fetch(_LIST, workspace, profile_id, limit)
         return [known_of(row) for row in rows]
 
-    @asynccontextmanager
-    async def change(self, key: PersonKey) -> AsyncIterator[Change]:
-        """Hold a person, known or not, until the block ends; then the change commits."""
-        async with self._database.transaction() as connection:
-            row = await connection.fetchrow(_LOCKED, *key)
-            yield Change(connection, key, None if row is None else known_of(row))
+    async def change(
+        self, key: PersonKey, revise: Callable[[Known | None], Facts | Known], now: datetime
+    ) -> Known:
+        """Write what `revise` makes of a person, known or not; return the person as written.
+
+        The person is held meanwhile. To leave all as it is, `revise` returns the person. It is
+        asked anew when somebody else creates the person at the same time.
+
+        Raises:
+            Aborted: That happened again and again.
+        """
+        for _ in range(_ATTEMPTS_MAX):
+            async with self._database.transaction() as connection:
+                row = await connection.fetchrow(_LOCKED, *key)
+                revised = revise(None if row is None else known_of(row))
+                if isinstance(revised, Known):
+                    return revised
+                written = await _write(connection, key, revised, now, create=row is None)
+                if written is not None:
+                    return known_of(written)
+        raise Aborted(ErrorReason.ERROR_REASON_CONFLICT, "other writers were faster")
 
     async def history(
         self, key: PersonKey, kind: str, *, before: HistoryKey, limit: int
@@ -111,3 +99,13 @@ class Profiles:
         async with self._database.connection() as connection:
             rows = await connection.fetch(_HISTORY, *key, kind, *before, limit)
         return [HistoryEntry(*row) for row in rows]
+
+
+async def _write(
+    db: Connection, key: PersonKey, facts: Facts, now: datetime, *, create: bool
+) -> asyncpg.Record | None:
+    """Return the row as the database spells it; None when it was there against expectation."""
+    values = (facts.email, facts.phone, facts.time_zone, facts.locale, facts.attributes, now)
+    if create:
+        return await db.fetchrow(_CREATE, *key, *values, shard_of(*key))
+    return await db.fetchrow(_REVISE, *key, *values)

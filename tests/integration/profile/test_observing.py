@@ -60,7 +60,7 @@ async def test_standings_come_only_for_the_types_asked_for(profiles: Profiles) -
     answer = await profiles.observe(record, wanted=ORDERS)
 
     assert dict(answer.event_standings) == {1: 0}
-    assert sorted(one.type for one in answer.standings[0].counters) == ORDERS + ["product_viewed"]
+    assert sorted(one.type for one in answer.standings[0].counters) == [*ORDERS, "product_viewed"]
 
 
 async def test_profile_updated_sets_facts_and_keeps_addresses_to_itself(

@@ -9,9 +9,11 @@ import asyncpg
 from beckon.ingest.v1.event_pb2 import Event, LogRecord
 from beckon.profile.v1 import observation_service_pb2 as pb
 
+from mesh.pages import PageTokens
 from mesh.postgres import Database
-from services.profile.servicer import ObservationServicer
+from services.profile.servicer import ObservationServicer, ProfileServicer
 from services.profile.store import Observations
+from services.profile.store import Profiles as ProfileStore
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
 MICROSECOND = timedelta(microseconds=1)
@@ -88,6 +90,9 @@ class Profiles:
     def __post_init__(self) -> None:
         self.store = Observations(self.database, self.clock)
         self.servicer = ObservationServicer(self.store, window=self.window)
+        self.profiles = ProfileServicer(
+            ProfileStore(self.database), self.clock, PageTokens(b"secret")
+        )
 
     async def observe(
         self, *records: pb.ObservedRecord, wanted: Sequence[str] = ()

@@ -1,0 +1,99 @@
+"""Makes sure that the tables are ready before they are needed, stay small, and are read by key."""
+
+import asyncio
+from datetime import timedelta
+
+import pytest
+
+from mesh.errors import Unavailable
+from mesh.server import Stopping
+from mesh.settings import BadSettings, load
+from services.profile.config import Config
+from services.profile.worker import Housekeeper
+from tests.integration.profile.world import Profiles, a_record, an_event
+
+DAYS = "SELECT relname FROM pg_class WHERE relname LIKE 'history\\_2%' AND relkind = 'r' ORDER BY 1"
+
+
+def housekeeper(profiles: Profiles) -> Housekeeper:
+    return Housekeeper(profiles.store, profiles.clock, days_ahead=2, answers_kept=timedelta(days=1))
+
+
+async def days(profiles: Profiles) -> list[str]:
+    return [row["relname"] for row in await profiles.fetch(DAYS)]
+
+
+async def test_days_are_made_ahead_and_once(profiles: Profiles) -> None:
+    keeper = housekeeper(profiles)
+
+    await asyncio.gather(*(keeper.run_once() for _ in range(4)))
+
+    assert await days(profiles) == ["history_20261122", "history_20261123", "history_20261124"]
+
+
+async def test_the_next_day_is_made_while_events_flow(profiles: Profiles) -> None:
+    keeper = housekeeper(profiles)
+    await keeper.run_once()
+    async with profiles.database.transaction() as busy:
+        # A writer in the middle of its turn must not hold up the making of days, nor be held up.
+        await busy.execute("LOCK TABLE history IN ROW EXCLUSIVE MODE")
+        profiles.clock.advance(timedelta(days=1))
+        await asyncio.wait_for(keeper.run_once(), 5)
+
+    assert (await days(profiles))[-1] == "history_20261125"
+
+
+async def test_old_answers_are_forgotten_and_young_ones_kept(profiles: Profiles) -> None:
+    keeper = housekeeper(profiles)
+    await profiles.observe(a_record("1", an_event("e1")), wanted=["order_placed"])
+    profiles.clock.advance(timedelta(hours=23))
+    await profiles.observe(a_record("2", an_event("e2")), wanted=["order_placed"])
+    profiles.clock.advance(timedelta(hours=2))
+
+    await keeper.run_once()
+
+    rows = await profiles.fetch("SELECT log_position FROM answers")
+    assert [row["log_position"] for row in rows] == ["2"]
+
+
+async def test_housekeeping_outlives_a_database_that_is_away(
+    profiles: Profiles, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keeper, stopping = housekeeper(profiles), Stopping()
+
+    async def away() -> None:
+        stopping.set()
+        raise Unavailable(14, "postgres is not available")  # type: ignore[arg-type]
+
+    monkeypatch.setattr(keeper, "run_once", away)
+
+    await keeper.run(stopping)
+
+
+async def test_a_plan_made_on_empty_tables_still_uses_keys(profiles: Profiles) -> None:
+    """The plan is kept for the life of a connection; tables grow under it."""
+    async with profiles.database.connection() as connection:
+        shown = await connection.fetchval("SHOW plan_cache_mode")
+        plan = await connection.fetch(
+            "EXPLAIN SELECT * FROM history WHERE event_uid = ANY($1::uuid[]) AND receive_us >= $2",
+            [],
+            0,
+        )
+
+    assert shown == "force_generic_plan"
+    assert not [row for row in plan if "Seq Scan" in row[0]]
+
+
+@pytest.mark.parametrize("span", ["59m", "31d", "soon"])
+def test_the_window_of_duplicates_has_bounds(span: str) -> None:
+    with pytest.raises(BadSettings, match="PROFILE_DUPLICATE_SECONDS"):
+        load(Config, {"PROFILE_DATABASE_URL": "x", "PROFILE_DUPLICATE_SECONDS": span,
+                      "BECKON_KEYS_FILE": "x"})  # fmt: skip
+
+
+def test_the_usual_settings_suffice() -> None:
+    config = load(Config, {"PROFILE_DATABASE_URL": "x", "BECKON_KEYS_FILE": "x"})
+
+    assert config.duplicate_window == timedelta(days=7)
+    assert config.server.address == "127.0.0.1:50052"
+    assert config.server.metrics_address == "127.0.0.1:50152"
