@@ -30,11 +30,16 @@ def send_id(enrollment: UUID, channel: str) -> UUID:
 
 def shard_of(workspace: str, profile_id: str) -> int:
     """Return the shard of a person, for ever."""
-    return crc32(f"{workspace}/{profile_id}".encode()) % SHARDS
+    return shard_of_name(f"workspaces/{workspace}/profiles/{profile_id}")
+
+
+def shard_of_name(profile: str) -> int:
+    """Return the shard of the person with this full resource name, for ever."""
+    return crc32(profile.encode()) % SHARDS
 
 
 def shards_of(workspace: str, profile_ids: Iterable[str]) -> list[int]:
     """Return the shard of each person of one workspace; a third of the cost of one by one."""
     # A checksum goes on from where another ended: the prefix is summed once.
-    prefix = crc32(f"{workspace}/".encode())
+    prefix = crc32(f"workspaces/{workspace}/profiles/".encode())
     return [crc32(profile_id.encode(), prefix) % SHARDS for profile_id in profile_ids]

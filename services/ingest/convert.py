@@ -50,9 +50,10 @@ def columns(events: Sequence[Event]) -> Columns:
         faults.update(_property_faults(properties, faults))
     traceparents = [event.traceparent for event in events]
     if any(traceparents):
-        for event in events:
+        for index, event in enumerate(events):
             if len(event.traceparent) != _TRACEPARENT_LENGTH:
                 event.ClearField("traceparent")
+                traceparents[index] = ""
     times = [event.occur_time for event in events]
     return Columns(
         event_ids=[event.event_id for event in events],
@@ -62,6 +63,7 @@ def columns(events: Sequence[Event]) -> Columns:
         nanos=[time.nanos for time in times],
         properties=properties,
         property_faults=faults,
+        traced=[bool(traceparent) for traceparent in traceparents] if any(traceparents) else None,
     )
 
 
@@ -70,18 +72,18 @@ def raw_events(request: Request) -> Sequence[bytes]:
     return RawEvents.FromString(request.SerializeToString()).events
 
 
-def fingerprints(events: Sequence[Event], raw: Sequence[bytes]) -> list[bytes]:
+def fingerprints(columns: Columns, raw: Sequence[bytes]) -> Sequence[bytes]:
     """Return 8 bytes for each event that tell its content from any other content.
 
     The traceparent is left out: a caller that repeats may have begun another
     trace. It has the highest field number and so is written last.
     """
     digest = xxhash.xxh3_64_digest
-    if not any(event.traceparent for event in events):
-        return [digest(content) for content in raw]
+    if columns.traced is None:
+        return list(map(digest, raw))
     return [
-        digest(content[:-_TRACEPARENT_BYTES] if event.traceparent else content)
-        for event, content in zip(events, raw, strict=True)
+        digest(content[:-_TRACEPARENT_BYTES] if traced else content)
+        for content, traced in zip(raw, columns.traced, strict=True)
     ]
 
 
@@ -188,7 +190,11 @@ def _well_formed(properties: Sequence[bytes]) -> bool:
     joined = b"\n".join(given)
     if b"\\u0000" in joined or any(value[0] != 123 for value in given):
         return False
-    if max([value.count(b"{") + value.count(b"[") for value in given]) > PROPERTIES_DEPTH_MAX:
+    # Each has one opening at least: only with so many more can one of them be too deep.
+    if (
+        joined.count(b"{") + joined.count(b"[") >= len(given) + PROPERTIES_DEPTH_MAX
+        and max([value.count(b"{") + value.count(b"[") for value in given]) > PROPERTIES_DEPTH_MAX
+    ):
         return False
     try:
         joined.decode()

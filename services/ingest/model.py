@@ -39,6 +39,8 @@ class Columns:
     nanos: Sequence[int]
     properties: Sequence[bytes]
     """JSON; empty where the caller gave none."""
+    traced: Sequence[bool] | None
+    """Whether the caller gave a traceparent; None where no event has one."""
     property_faults: Mapping[int, Violation]
     """What reading the properties as JSON found, by index."""
 

@@ -92,7 +92,7 @@ EXPECTED_IDS = (
     "fd8c6d5b-d7da-5078-894a-f4d059e97a7c",
     "89882d2a-125b-5d67-8afd-d68e9b8fd464",
 )
-EXPECTED_SHARD = 388
+EXPECTED_SHARD = 816
 
 
 @given(WORKSPACES, IDS, st.integers(1, 1024))

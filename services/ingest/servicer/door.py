@@ -11,7 +11,7 @@ from google.rpc.status_pb2 import Status
 
 from mesh.clock import Clock
 from mesh.errors import InvalidArgument, invalid_field
-from mesh.ids import shards_of
+from mesh.ids import shard_of_name
 from mesh.metrics import EVENTS_ACCEPTED, EVENTS_DUPLICATE, EVENTS_REFUSED
 from mesh.names import workspace_of
 from services.ingest import convert, rules
@@ -55,7 +55,7 @@ class Door:
         now = self._clock.now()
         columns = convert.columns(events)
         raw = convert.raw_events(request)
-        fingerprints = convert.fingerprints(events, raw)
+        fingerprints = convert.fingerprints(columns, raw)
         known = self._recent_ids.recall(workspace, columns.event_ids)
         admission = rules.admit(
             columns, parent=parent, now=now, fingerprints=fingerprints, known=known
@@ -70,11 +70,9 @@ class Door:
         offset = convert.clock_offset_us(
             request.send_time if request.HasField("send_time") else None, now
         )
-        prefix = len(parent) + len("/profiles/")
-        shards = shards_of(workspace, [profile[prefix:] for profile in profiles])
         records = [
             (partition, convert.log_record(workspace, some, receive_time=now, offset_us=offset))
-            for partition, some in enumerate(self._by_partition(raw, shards))
+            for partition, some in enumerate(self._by_partition(raw, profiles))
             if some
         ]
         return Entry(
@@ -82,14 +80,15 @@ class Door:
             admission=admission,
             failed_events=convert.statuses(admission.refused, columns.event_ids),
             workspace=workspace,
-            fresh=dict(zip(event_ids, fingerprints, strict=True)),
+            event_ids=event_ids,
+            fingerprints=fingerprints,
             recent_ids=self._recent_ids,
         )
 
-    def _by_partition(self, raw: Sequence[bytes], shards: Sequence[int]) -> list[list[bytes]]:
+    def _by_partition(self, raw: Sequence[bytes], profiles: Sequence[str]) -> list[list[bytes]]:
         parts: list[list[bytes]] = [[] for _ in range(self._partitions)]
-        for content, shard in zip(raw, shards, strict=True):
-            parts[shard % self._partitions].append(content)
+        for content, profile in zip(raw, profiles, strict=True):
+            parts[shard_of_name(profile) % self._partitions].append(content)
         return parts
 
 
@@ -101,7 +100,8 @@ class Entry:
     admission: Admission
     failed_events: Mapping[int, Status]
     workspace: str
-    fresh: Mapping[str, bytes]
+    event_ids: Sequence[str]
+    fingerprints: Sequence[bytes]
     recent_ids: RecentIds
 
     async def taken(self) -> Taken:
@@ -112,7 +112,7 @@ class Entry:
         """
         if self.done is not None:
             await self.done
-            self.recent_ids.remember(self.workspace, self.fresh)
+            self.recent_ids.remember(self.workspace, self.event_ids, self.fingerprints)
         admission = self.admission
         EVENTS_ACCEPTED.inc(len(admission.fresh))
         if admission.duplicates:

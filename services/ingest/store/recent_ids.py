@@ -6,7 +6,7 @@ it cost as much again as all else the door does.)
 """
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 _Generation = defaultdict[str, dict[str, bytes]]
 
@@ -32,14 +32,16 @@ class RecentIds:
             found = [new or old for new, old in zip(found, map(older.get, event_ids), strict=True)]
         return found
 
-    def remember(self, workspace: str, fingerprints: Mapping[str, bytes]) -> None:
+    def remember(
+        self, workspace: str, event_ids: Sequence[str], fingerprints: Sequence[bytes]
+    ) -> None:
         """Remember events that are durable now.
 
         Never sooner: to call an event known that can still be lost loses it.
         """
-        self._count += len(fingerprints)
+        self._count += len(event_ids)
         if self._count > self._capacity:
             self._older, self._newer = self._newer, defaultdict(dict)
-            self._count = len(fingerprints)
+            self._count = len(event_ids)
         if self._capacity:
-            self._newer[workspace].update(fingerprints)
+            self._newer[workspace].update(zip(event_ids, fingerprints, strict=True))

@@ -39,8 +39,8 @@ def faults_of(*events: Event) -> dict[int, list[str]]:
 
 def fingerprints(events: Sequence[Event]) -> list[bytes]:
     request = IngestEventsRequest(parent=PARENT, events=events)
-    convert.columns(request.events)
-    return convert.fingerprints(request.events, convert.raw_events(request))
+    columns = convert.columns(request.events)
+    return list(convert.fingerprints(columns, convert.raw_events(request)))
 
 
 def admitted(events: Sequence[Event], known: Sequence[bytes | None]) -> Admission:
