@@ -1,0 +1,55 @@
+"""Puts the `beckon` command together. Nothing here decides anything."""
+
+import typer
+
+from cli.commands import (
+    apply,
+    campaigns,
+    caps,
+    decisions,
+    demo,
+    events,
+    inbox,
+    messages,
+    profiles,
+    quarantine,
+    subscriptions,
+    templates,
+    trace,
+    up,
+)
+
+app = typer.Typer(
+    name="beckon",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="Turns what people do into messages, each sent once.",
+)
+
+up.add_to(app)
+demo.add_to(app)
+apply.add_to(app)
+trace.add_to(app)
+for name, group in {
+    "events": events.app,
+    "messages": messages.app,
+    "decisions": decisions.app,
+    "campaigns": campaigns.app,
+    "templates": templates.app,
+    "profiles": profiles.app,
+    "subscriptions": subscriptions.app,
+    "caps": caps.app,
+    "quarantine": quarantine.app,
+    "inbox": inbox.app,
+}.items():
+    app.add_typer(group, name=name)
+
+
+def main() -> None:
+    """Run the command line."""
+    app()
+
+
+if __name__ == "__main__":
+    main()

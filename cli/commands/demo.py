@@ -1,0 +1,7 @@
+"""`beckon demo`."""
+
+import typer
+
+
+def add_to(app: typer.Typer) -> None:
+    """x."""

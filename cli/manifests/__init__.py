@@ -1,0 +1,1 @@
+"""Campaigns, templates and caps as YAML files: read with places, checked, compared, written."""

@@ -1,0 +1,119 @@
+"""What a manifest can describe, and how fields of messages look in YAML."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from beckon.delivery.v1.template_service_pb2 import EmailPart, Template, WebhookPart
+from beckon.throttle.v1.frequency_cap_service_pb2 import FrequencyCap
+from beckon.trigger.v1.campaign_service_pb2 import Campaign, Message
+from google.api import field_behavior_pb2
+from google.protobuf import duration_pb2, struct_pb2, timestamp_pb2
+from google.protobuf.descriptor import Descriptor, FieldDescriptor
+from google.protobuf.message import Message as ProtoMessage
+
+from cli.output import enum_prefix
+
+DURATION = duration_pb2.Duration.DESCRIPTOR.full_name
+TIMESTAMP = timestamp_pb2.Timestamp.DESCRIPTOR.full_name
+VALUE = struct_pb2.Value.DESCRIPTOR.full_name
+
+_HIDDEN = {field_behavior_pb2.OUTPUT_ONLY, field_behavior_pb2.IDENTIFIER}
+# Files are the truth: what somebody changed meanwhile is overwritten, so no etag is asked for.
+_UNWANTED = {"etag"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Kind:
+    """One kind of document."""
+
+    name: str
+    """As `kind:` says it."""
+    collection: str
+    """In resource names."""
+    type: type[ProtoMessage]
+    request_field: str
+    """What services call it in the violations of a request."""
+    states: tuple[str, ...] = ()
+    """What `state:` may say."""
+
+    @property
+    def descriptor(self) -> Descriptor:
+        """Of its message."""
+        return descriptor_of(self.type)
+
+
+CAP = Kind(
+    name="FrequencyCap",
+    collection="frequencyCaps",
+    type=FrequencyCap,
+    request_field="frequency_cap",
+)
+TEMPLATE = Kind(name="Template", collection="templates", type=Template, request_field="template")
+CAMPAIGN = Kind(
+    name="Campaign",
+    collection="campaigns",
+    type=Campaign,
+    request_field="campaign",
+    states=("active", "paused", "draft", "archived"),
+)
+
+# In the order of applying: a campaign is launched when what it needs is there.
+KINDS: Mapping[str, Kind] = {kind.name: kind for kind in (CAP, TEMPLATE, CAMPAIGN)}
+
+# Fields that hold names of resources; a manifest may say the id alone.
+REFERENCES: Mapping[str, str] = {f"{Message.DESCRIPTOR.full_name}.template": "templates"}
+
+# Texts that may be long: `{file: welcome.txt}` reads them from beside the manifest.
+_WITH_FILES = {EmailPart.DESCRIPTOR.full_name, WebhookPart.DESCRIPTOR.full_name}
+
+
+def descriptor_of(message: ProtoMessage | type[ProtoMessage]) -> Descriptor:
+    """Return a message's descriptor, under the name that the library's stubs use elsewhere."""
+    descriptor: Any = message.DESCRIPTOR
+    found: Descriptor = descriptor
+    return found
+
+
+def writable(descriptor: Descriptor) -> dict[str, FieldDescriptor]:
+    """Return the fields that a manifest may set."""
+    return {
+        field.name: field
+        for field in descriptor.fields
+        if field.name not in _UNWANTED and not _HIDDEN & set(behavior(field))
+    }
+
+
+def behavior(field: FieldDescriptor) -> list[int]:
+    """Return how a field behaves: required, output only."""
+    # The library's stubs know extensions of no element type.
+    extension: Any = field_behavior_pb2.field_behavior
+    return list(field.GetOptions().Extensions[extension])
+
+
+def required(field: FieldDescriptor) -> bool:
+    """Say whether a manifest must set a field."""
+    return field_behavior_pb2.REQUIRED in behavior(field)
+
+
+def repeated(field: FieldDescriptor) -> bool:
+    """Say whether a field is a list or a map."""
+    return bool(field.is_repeated)
+
+
+def is_map(field: FieldDescriptor) -> bool:
+    """Say whether a field is a map."""
+    return field.message_type is not None and bool(field.message_type.GetOptions().map_entry)
+
+
+def takes_file(field: FieldDescriptor) -> bool:
+    """Say whether a field's text may come from a file."""
+    text = field.type == FieldDescriptor.TYPE_STRING
+    return text and field.containing_type.full_name in _WITH_FILES
+
+
+def enum_names(field: FieldDescriptor) -> dict[str, int]:
+    """Return the values of an enum as people write them: `active` for `STATE_ACTIVE`."""
+    values = field.enum_type.values
+    prefix = enum_prefix(values[0].name)
+    return {value.name.removeprefix(prefix).lower(): value.number for value in values[1:]}

@@ -1,0 +1,1 @@
+"""Sends events by the million from a file or a pipe, in constant memory, and can go on later."""
