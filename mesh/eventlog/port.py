@@ -41,7 +41,8 @@ class EventLog(Protocol):
     async def append(self, records: Sequence[tuple[int, bytes]]) -> None:
         """Append (partition, payload) pairs, in order per partition.
 
-        They are on disk when it returns. When it raises, any part of them may
+        Calls take effect in the order in which they are made, also while earlier
+        ones are under way. They are on disk when it returns. When it raises, any part of them may
         be in the log: append again, readers drop what they know.
         """
         ...

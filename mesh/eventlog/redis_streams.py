@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from mesh import redis
+from mesh.eventlog.ordered import OrderedSender
 from mesh.eventlog.port import START, Position, Record
 
 _FIELD: Final = b"r"
@@ -26,6 +27,7 @@ class RedisStreams:
         self._client = client
         self._partitions = partitions
         self._keys = [f"{prefix}:{{{partition}}}".encode() for partition in range(partitions)]
+        self._sender = OrderedSender(client)
         self._numbers = {key: partition for partition, key in enumerate(self._keys)}
 
     @classmethod
@@ -43,7 +45,15 @@ class RedisStreams:
         async with redis.connect(url, timeout=_SOCKET_TIMEOUT, name="beckon-log") as client:
             if not allow_lossy:
                 await _require_durable(client)
-            yield cls(client, partitions=partitions, prefix=prefix)
+            log = cls(client, partitions=partitions, prefix=prefix)
+            try:
+                yield log
+            finally:
+                await log.close()
+
+    async def close(self) -> None:
+        """Close what was opened beside the client."""
+        await self._sender.close()
 
     @property
     def partitions(self) -> int:
@@ -55,16 +65,12 @@ class RedisStreams:
         if not records:
             return
         with redis.translated():
-            if len(records) == 1:
-                partition, payload = records[0]
-                await self._client.execute_command(
-                    "XADD", self._keys[partition], "*", _FIELD, payload
-                )
-                return
-            async with self._client.pipeline(transaction=False) as pipeline:
-                for partition, payload in records:
-                    pipeline.execute_command("XADD", self._keys[partition], "*", _FIELD, payload)
-                await pipeline.execute()
+            await self._sender.send(
+                [
+                    ("XADD", self._keys[partition], "*", _FIELD, payload)
+                    for partition, payload in records
+                ]
+            )
 
     async def read(
         self, after: Mapping[int, Position], *, max_records: int, wait: timedelta

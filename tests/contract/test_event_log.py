@@ -20,7 +20,9 @@ SOON = timedelta(milliseconds=50)
 
 
 async def redis_streams(url: str) -> AsyncIterator[EventLog]:
-    async with RedisStreams.connect(url, partitions=PARTITIONS, prefix=uuid4().hex, allow_lossy=True) as log:
+    async with RedisStreams.connect(
+        url, partitions=PARTITIONS, prefix=uuid4().hex, allow_lossy=True
+    ) as log:
         yield log
 
 
@@ -95,6 +97,28 @@ async def test_nothing_is_lost_between_many_concurrent_appends(log: EventLog) ->
 
     everything = sorted(int(payload) for payloads in found.values() for payload in payloads)
     assert everything == [*range(200), *range(1000, 1200)]
+
+
+async def test_appends_under_way_together_keep_the_order_of_their_calls(log: EventLog) -> None:
+    await asyncio.gather(*(log.append([(0, b"%d" % number)]) for number in range(300)))
+
+    found = await read_all(log)
+
+    assert [int(payload) for payload in found[0]] == list(range(300))
+
+
+async def test_an_append_that_nobody_waits_for_disturbs_no_other(log: EventLog) -> None:
+    given_up = asyncio.ensure_future(log.append([(0, b"given up")] * 50))  # noqa: TID251
+    waited_for = [asyncio.ensure_future(log.append([(1, b"kept")])) for _ in range(20)]  # noqa: TID251
+    given_up.cancel()
+    await asyncio.gather(given_up, *waited_for, return_exceptions=True)
+
+    await log.append([(1, b"last")])
+
+    failed = sum(task.exception() is not None for task in waited_for)
+    found = await read_all(log)
+    assert found[1][-1] == b"last"
+    assert len(found[1]) >= 21 - failed
 
 
 async def test_a_reader_that_waits_is_woken_by_an_append(log: EventLog) -> None:

@@ -14,11 +14,15 @@ from mesh.wake import Wake
 Records: TypeAlias = Sequence[tuple[int, bytes]]
 
 
-class Appender:
-    """Group commit: while one append is under way, what comes is gathered for the next.
+# While the server writes one to disk, the next is under way; more only wait there instead of here.
+_UNDER_WAY_MAX = 4
 
-    One at a time, so that records stay in the order in which they were handed
-    over: a person's events may not overtake each other.
+
+class Appender:
+    """Group commit: what comes while appends are under way is gathered for the next.
+
+    The log takes appends in the order of the calls, so that a person's events
+    do not overtake each other.
     """
 
     def __init__(self, event_log: EventLog) -> None:
@@ -36,15 +40,20 @@ class Appender:
 
     async def run(self, stopping: Stopping) -> None:
         """Append what comes until told to stop; nothing handed over before is left behind."""
-        while not stopping.is_set():
-            await self._wake.wait(stopping)
-            await self._append_all()
-        await self._append_all()
+        under_way: set[asyncio.Task[None]] = set()
+        async with asyncio.TaskGroup() as tasks:
+            while not (stopping.is_set() and not self._waiting):
+                await self._wake.wait(stopping)
+                if len(under_way) >= _UNDER_WAY_MAX:
+                    _, under_way = await asyncio.wait(
+                        under_way, return_when=asyncio.FIRST_COMPLETED
+                    )
+                if self._waiting:
+                    gathered, self._waiting = self._waiting, []
+                    under_way.add(tasks.create_task(self._append(gathered)))
+                under_way = {task for task in under_way if not task.done()}
 
-    async def _append_all(self) -> None:
-        gathered, self._waiting = self._waiting, []
-        if not gathered:
-            return
+    async def _append(self, gathered: Sequence[tuple[Records, asyncio.Future[None]]]) -> None:
         records = [record for some, _ in gathered for record in some]
         started = perf_counter()
         try:

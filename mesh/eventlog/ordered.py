@@ -1,0 +1,93 @@
+"""Commands to Redis that overtake nothing, sent before the answers to earlier ones have come."""
+
+import asyncio
+from collections.abc import Sequence
+from typing import TypeAlias
+
+from redis import exceptions
+
+from mesh import redis
+
+Command: TypeAlias = Sequence[redis.Argument]
+
+
+class OrderedSender:
+    """One connection, kept; what is sent on it is executed in the order of the calls.
+
+    A pool would take a connection for each call, and the server would execute
+    them in any order; to wait for each answer would leave server and disk idle
+    for a round trip. When the connection breaks, all that is under way fails.
+    """
+
+    def __init__(self, client: redis.Redis) -> None:
+        """Connect as `client` does, at the first call."""
+        self._pool = client.connection_pool
+        self._connection: redis.PackedConnection | None = None
+        self._sending = asyncio.Lock()
+        self._last_answered: asyncio.Future[None] | None = None
+
+    async def send(self, commands: Sequence[Command]) -> None:
+        """Send commands and wait for their answers, which are dropped.
+
+        Raises:
+            redis.exceptions.RedisError: The first error among the answers, or
+                that the connection is gone: then any part of them may be executed.
+        """
+        answered: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        # The lock is fair: who calls first sends first, and reads first.
+        async with self._sending:
+            connection = await self._connected()
+            before, self._last_answered = self._last_answered, answered
+            try:
+                await connection.send_packed_command(
+                    connection.pack_commands(commands), check_health=False
+                )
+            except BaseException:
+                await self._give_up(connection)
+                answered.set_result(None)
+                raise
+        try:
+            if before is not None:
+                # Not cancelled with us: others wait for it too.
+                await asyncio.shield(before)
+            await _read(connection, len(commands))
+        except exceptions.ResponseError:
+            raise
+        except BaseException:
+            # Answers that nobody read would be taken for those of the next call.
+            await self._give_up(connection)
+            raise
+        finally:
+            answered.set_result(None)
+
+    async def close(self) -> None:
+        """Close the connection."""
+        if self._connection is not None:
+            await self._give_up(self._connection)
+
+    async def _connected(self) -> redis.PackedConnection:
+        if self._connection is None:
+            connection = self._pool.make_connection()
+            await connection.connect()
+            self._connection = connection
+        return self._connection
+
+    async def _give_up(self, connection: redis.PackedConnection) -> None:
+        if self._connection is connection:
+            self._connection = None
+            self._last_answered = None
+        await connection.disconnect(nowait=True)
+
+
+async def _read(connection: redis.PackedConnection, count: int) -> None:
+    failed: exceptions.ResponseError | None = None
+    for _ in range(count):
+        if not connection.is_connected:
+            message = "the connection broke under an earlier call"
+            raise exceptions.ConnectionError(message)
+        try:
+            await connection.read_response()
+        except exceptions.ResponseError as error:
+            failed = failed or error
+    if failed is not None:
+        raise failed
