@@ -27,14 +27,14 @@ class BadAddress(ValueError):
 
 
 class Mailbox:
-    """An address as SMTP and headers want it."""
+    """An address as SMTP and headers want it; with a name only where `named`."""
 
     __slots__ = ("address", "header", "utf8")
 
-    def __init__(self, text: str) -> None:
-        """Read `address` or `Name <address>`."""
-        name, address = parseaddr(text) if "<" in text else ("", text)
-        if not _ADDRESS.fullmatch(address):
+    def __init__(self, text: str, *, named: bool = False) -> None:
+        """Read `address`, or where `named` also `Name <address>`."""
+        name, address = parseaddr(text) if named and "<" in text else ("", text)
+        if not _ADDRESS.fullmatch(address) or not name.isprintable():
             raise BadAddress
         local, _, domain = address.rpartition("@")
         if not domain.isascii():
@@ -57,7 +57,7 @@ class Mailbox:
 @lru_cache(maxsize=1000)
 def sender_of(text: str) -> Mailbox:
     """Return a sender; there are few."""
-    return Mailbox(text)
+    return Mailbox(text, named=True)
 
 
 @lru_cache(maxsize=8)

@@ -2,9 +2,10 @@
 
 import asyncio
 import os
+import socket
+import subprocess
 import sys
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from types import TracebackType
@@ -28,12 +29,12 @@ from services.delivery.render.wire import (
 log = structlog.get_logger(__name__)
 
 _HEAD = 4
+# Answers of a whole batch pass at once.
+_BUFFER = 1 << 20
 # Templates a child holds compiled; past it the child forgets all and begins anew.
 _TEMPLATES_MAX = 1000
 # So many deliveries of one template that each cost too much say that the template does.
 _STRIKES_MAX = 3
-# A job that kills is halved until the culprit is alone: 2**12 is more than a batch holds.
-_STARTS_MAX = 40
 
 
 class RenderUnavailable(Exception):
@@ -54,24 +55,32 @@ class RenderLimits:
     """Of one rendered part."""
 
 
-class _Died(Exception):
+class _DiedError(Exception):
     """The child ended in the middle of a turn."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Child:
+    process: subprocess.Popen[bytes]
+    reader: asyncio.StreamReader
+    writer: asyncio.StreamWriter
 
 
 class Renderer:
     """A child process, started when needed and started anew when it dies."""
 
     def __init__(self, limits: RenderLimits) -> None:
-        """Take the limits; nothing is started yet."""
+        """Take the limits; the child is started on entry."""
         self._limits = limits
         self._lock = asyncio.Lock()
-        self._process: asyncio.subprocess.Process | None = None
+        self._child: _Child | None = None
         self._known: set[str] = set()
         self._decode = msgspec.msgpack.Decoder(Reply).decode
         self._encode = msgspec.msgpack.Encoder().encode
 
     async def __aenter__(self) -> Self:
-        """Do nothing: the child starts with the first turn."""
+        """Start the child, so that the first message does not wait for it."""
+        await self._start()
         return self
 
     async def __aexit__(
@@ -81,7 +90,7 @@ class Renderer:
         traceback: TracebackType | None,
     ) -> None:
         """End the child."""
-        await self._kill()
+        self._kill()
 
     async def render(self, works: Sequence[Work], sources: Mapping[str, Source]) -> list[Rendered]:
         """Return what each work gives, in order; one that costs too much spoils no other.
@@ -99,7 +108,7 @@ class Renderer:
             job = Job(self._limits.cpu.total_seconds(), {"": texts_of(source)}, lint=True)
             try:
                 return (await self._turn(job)).findings
-            except _Died:
+            except _DiedError:
                 return [Finding("", 1, "takes too much to render", [], costly=True)]
 
     async def _render(
@@ -111,7 +120,7 @@ class Renderer:
             return [Rendered(fault=Fault.TEMPLATE_TOO_COSTLY) for _ in works]
         try:
             return (await self._turn(self._job(works, sources))).rendered
-        except _Died:
+        except _DiedError:
             if len(works) == 1:
                 template = works[0].template
                 strikes[template] = strikes.get(template, 0) + 1
@@ -135,68 +144,81 @@ class Renderer:
         return Job(self._limits.cpu.total_seconds(), fresh, forget, works)
 
     async def _turn(self, job: Job) -> Reply:
-        if self._process is None:
-            await self._start()
-            if job.works:
-                # A new child knows no template; the job was made for the one before at
-                # the latest here, since only a turn ends a child.
-                self._known.clear()
-        process = self._process
-        assert process is not None
-        assert process.stdin is not None
-        assert process.stdout is not None
+        child = self._child or await self._start()
         content = self._encode(job)
         try:
             async with asyncio.timeout(self._limits.wall.total_seconds()):
-                process.stdin.write(len(content).to_bytes(_HEAD, "big"))
-                process.stdin.write(content)
-                await process.stdin.drain()
-                head = await process.stdout.readexactly(_HEAD)
-                body = await process.stdout.readexactly(int.from_bytes(head, "big"))
+                child.writer.write(len(content).to_bytes(_HEAD, "big"))
+                child.writer.write(content)
+                await child.writer.drain()
+                head = await child.reader.readexactly(_HEAD)
+                body = await child.reader.readexactly(int.from_bytes(head, "big"))
         except TimeoutError:
-            await self._kill()
+            self._kill()
             message = "the rendering child did not answer in time"
             raise RenderUnavailable(message) from None
         except (asyncio.IncompleteReadError, ConnectionError) as error:
-            await self._kill()
-            raise _Died from error
-        except asyncio.CancelledError:
-            # Half an answer may be on the pipe.
-            await self._kill()
+            self._kill()
+            raise _DiedError from error
+        except BaseException:
+            # Half an answer may be on the way.
+            self._kill()
             raise
-        self._known.update(job.texts)
+        if not job.lint:
+            self._known.update(job.texts)
         return self._decode(body)
 
-    async def _start(self) -> None:
-        self._known.clear()
-        limits = self._limits
+    async def _start(self) -> "_Child":
         try:
-            self._process = await asyncio.create_subprocess_exec(
+            process, ours = _spawn(self._limits)
+        except OSError as error:
+            message = "no rendering child can be started"
+            raise RenderUnavailable(message) from error
+        reader, writer = await asyncio.open_unix_connection(sock=ours, limit=_BUFFER)
+        self._known.clear()
+        self._child = _Child(process, reader, writer)
+        return self._child
+
+    def _kill(self) -> None:
+        child, self._child = self._child, None
+        self._known.clear()
+        if child is not None:
+            child.writer.close()
+            child.process.kill()
+            # Killed: it is gone within the millisecond, and leaves nothing behind.
+            child.process.wait()
+
+
+def _spawn(limits: RenderLimits) -> tuple[subprocess.Popen[bytes], socket.socket]:
+    """Start a child; return it and our end of the socket to it.
+
+    Not asyncio's way: on uvloop that forks, and a fork runs gRPC's handlers, which were seen to
+    hang while calls are served. This way does not (vfork).
+    """
+    ours, theirs = socket.socketpair()
+    try:
+        process = subprocess.Popen(
+            [
                 sys.executable,
                 "-m",
                 "services.delivery.render.child",
                 str(limits.memory_bytes),
                 str(limits.output_bytes),
                 str(os.getpid()),
-                stdin=asyncio.subprocess.PIPE,
-                stdout=asyncio.subprocess.PIPE,
-                # A traceback would hold what was rendered.
-                stderr=asyncio.subprocess.DEVNULL,
-                # Nothing of our environment: there are secrets in it.
-                env={"PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "LC_ALL": "C.UTF-8"},
-            )
-        except OSError as error:
-            message = "no rendering child can be started"
-            raise RenderUnavailable(message) from error
-
-    async def _kill(self) -> None:
-        process, self._process = self._process, None
-        self._known.clear()
-        if process is None:
-            return
-        with suppress(ProcessLookupError):
-            process.kill()
-        await process.wait()
+            ],
+            stdin=theirs.fileno(),
+            stdout=theirs.fileno(),
+            # A traceback would hold what was rendered.
+            stderr=subprocess.DEVNULL,
+            # Nothing of our environment: there are secrets in it.
+            env={"PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "LC_ALL": "C.UTF-8"},
+        )
+    except OSError:
+        ours.close()
+        raise
+    finally:
+        theirs.close()
+    return process, ours
 
 
 def _split(works: list[Work]) -> tuple[list[Work], list[Work]]:

@@ -191,7 +191,7 @@ def _check_email(template: pb.Template) -> None:
     if not template.email.sender:
         return
     try:
-        Mailbox(template.email.sender)
+        Mailbox(template.email.sender, named=True)
     except BadAddress:
         raise invalid_field(
             "template.email.sender", "must be an address or `Name <address>`", reason="sender"

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from typing import Any, TypeAlias
 
 import grpc
 import grpc.aio
@@ -17,6 +18,8 @@ from beckon.profile.v1 import observation_service_pb2_grpc as profile_rpc
 from beckon.throttle.v1 import throttle_service_pb2 as throttle_pb
 from beckon.throttle.v1 import throttle_service_pb2_grpc as throttle_rpc
 
+_Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
+
 
 @dataclass
 class Plan:
@@ -24,7 +27,7 @@ class Plan:
 
     faults: list[str] = field(default_factory=list)
 
-    async def strike(self, context: grpc.aio.ServicerContext, *, after: bool) -> None:
+    async def strike(self, context: _Context, *, after: bool) -> None:
         """Refuse, or lose the reply after the work was done."""
         if self.faults and (self.faults[0] == "lost_reply") is after:
             self.faults.pop(0)
@@ -39,8 +42,14 @@ class Profiles(profile_rpc.ObservationServiceServicer):
         self.calls = 0
         self.plan = Plan()
 
+    async def ObserveEvents(self, request: object, context: object) -> Any:
+        raise NotImplementedError
+
+    async def BatchGetStandings(self, request: object, context: object) -> Any:
+        raise NotImplementedError
+
     async def BatchGetAddresses(
-        self, request: profile_pb.BatchGetAddressesRequest, context: grpc.aio.ServicerContext
+        self, request: profile_pb.BatchGetAddressesRequest, context: _Context
     ) -> profile_pb.BatchGetAddressesResponse:
         await self.plan.strike(context, after=False)
         self.calls += 1
@@ -59,8 +68,11 @@ class Throttle(throttle_rpc.ThrottleServiceServicer):
         self.calls = 0
         self.plan = Plan()
 
+    async def ReserveSends(self, request: object, context: object) -> Any:
+        raise NotImplementedError
+
     async def SettleSends(
-        self, request: throttle_pb.SettleSendsRequest, context: grpc.aio.ServicerContext
+        self, request: throttle_pb.SettleSendsRequest, context: _Context
     ) -> throttle_pb.SettleSendsResponse:
         await self.plan.strike(context, after=False)
         self.calls += 1
@@ -80,8 +92,11 @@ class Ingest(ingest_rpc.IngestServiceServicer):
         self.repeats = 0
         self.plan = Plan()
 
+    def StreamEvents(self, request_iterator: object, context: object) -> Any:
+        raise NotImplementedError
+
     async def IngestEvents(
-        self, request: ingest_pb.IngestEventsRequest, context: grpc.aio.ServicerContext
+        self, request: ingest_pb.IngestEventsRequest, context: _Context
     ) -> ingest_pb.IngestEventsResponse:
         await self.plan.strike(context, after=False)
         assert len(request.events) <= 1000
