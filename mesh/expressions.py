@@ -351,7 +351,9 @@ def _path(text: str, *, called: bool) -> tuple[list[str], bool]:
     return names[:-1], names[-1] in _LOOPS
 
 
-def _trial_context(paths: Sequence[tuple[str, ...]], scalar: Any, items: Sequence[Any]) -> Context:
+def _trial_context(
+    paths: Sequence[tuple[list[str], bool]], scalar: Any, items: Sequence[Any]
+) -> Context:
     holder: dict[str, Any] = {}
     for keys, looped in paths:
         node = holder

@@ -1,0 +1,88 @@
+"""Wires trigger together. Nothing here decides anything."""
+
+import os
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+from beckon.trigger.v1 import (
+    campaign_service_pb2_grpc,
+    decision_service_pb2_grpc,
+    quarantine_service_pb2_grpc,
+)
+
+from mesh import client, postgres, telemetry
+from mesh.clock import SystemClock
+from mesh.eventlog import START, open_log
+from mesh.migrations import migrate
+from mesh.pages import PageTokens
+from mesh.server import Service, run, serve
+from mesh.settings import load
+from services.trigger.clients import Delivery, Peers, Profile, Throttle
+from services.trigger.config import Config
+from services.trigger.servicer import CampaignServicer, DecisionServicer, QuarantineServicer
+from services.trigger.store import CampaignStore, EnrollmentStore, QuarantineStore, RecordStore
+from services.trigger.worker import Worker
+
+SCHEMA = "trigger"
+MIGRATIONS = Path(__file__).parent / "migrations"
+
+
+async def main(config: Config) -> None:
+    """Serve and work until told to stop."""
+    clock = SystemClock()
+    await migrate(config.database_url, schema=SCHEMA, folder=MIGRATIONS)
+    async with AsyncExitStack() as stack:
+        database = await stack.enter_async_context(
+            postgres.connect(config.database_url, schema=SCHEMA, size=config.database_size)
+        )
+        event_log = await stack.enter_async_context(open_log(config.log))
+        profile, throttle, delivery = [
+            await stack.enter_async_context(client.connect(target, key=config.key, service=service))
+            for service, target in (
+                ("profile", config.profile_target),
+                ("throttle", config.throttle_target),
+                ("delivery", config.delivery_target),
+            )
+        ]
+        peers = Peers(Profile(profile), Throttle(throttle), Delivery(delivery))
+        worker = Worker(database, event_log, peers, clock, config.worker)
+        tokens = PageTokens.from_keys_file(config.server.keys_file)
+        enrollments = EnrollmentStore(database, partitions=event_log.partitions)
+        campaigns = CampaignServicer(CampaignStore(database), enrollments, tokens, clock)
+        decisions = DecisionServicer(RecordStore(database), tokens)
+        quarantine = QuarantineServicer(QuarantineStore(database), tokens, clock)
+
+        async def log_answers() -> None:
+            await event_log.oldest_unread({0: START})
+
+        await serve(
+            config.server,
+            [
+                Service(
+                    lambda s: campaign_service_pb2_grpc.add_CampaignServiceServicer_to_server(
+                        campaigns, s
+                    ),
+                    "beckon.trigger.v1.CampaignService",
+                ),
+                Service(
+                    lambda s: decision_service_pb2_grpc.add_DecisionServiceServicer_to_server(
+                        decisions, s
+                    ),
+                    "beckon.trigger.v1.DecisionService",
+                ),
+                Service(
+                    lambda s: quarantine_service_pb2_grpc.add_QuarantineServiceServicer_to_server(
+                        quarantine, s
+                    ),
+                    "beckon.trigger.v1.QuarantineService",
+                ),
+            ],
+            checks={"postgres": database.ping, "log": log_answers},
+            workers=[worker.run],
+        )
+
+
+if __name__ == "__main__":
+    config = load(Config, os.environ)
+    telemetry.set_up("trigger", config.telemetry)
+    run(main(config), config.server)

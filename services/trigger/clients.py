@@ -1,0 +1,173 @@
+"""What trigger asks of profile, throttle and delivery."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import grpc.aio
+from beckon.delivery.v1 import delivery_service_pb2 as delivery_pb
+from beckon.delivery.v1 import delivery_service_pb2_grpc as delivery_rpc
+from beckon.profile.v1 import observation_service_pb2 as profile_pb
+from beckon.profile.v1 import observation_service_pb2_grpc as profile_rpc
+from beckon.throttle.v1 import throttle_service_pb2 as throttle_pb
+from beckon.throttle.v1 import throttle_service_pb2_grpc as throttle_rpc
+from google.rpc.status_pb2 import Status
+
+from mesh.errors import from_rpc_error
+from mesh.names import format_name
+from services.trigger.convert.events import to_person
+from services.trigger.convert.sends import to_delivery, to_send, to_verdict
+from services.trigger.convert.wire import observe_request
+from services.trigger.model import Enrollment, Person, ThrottleVerdict
+
+_BATCH_MAX = 1000
+# A batch of deliveries may hold attributes and properties of each: less than a request may hold.
+_DELIVERY_BYTES_MAX = 3 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Observed:
+    """What profile says of the events of a turn, by their number in it."""
+
+    standings: Mapping[int, tuple[int, profile_pb.Standing]]
+    """Event → (number of the standing, standing)."""
+    duplicates: frozenset[int]
+    failed: Mapping[int, Status]
+
+
+class Profile:
+    """Profile's internal half."""
+
+    def __init__(self, channel: grpc.aio.Channel) -> None:
+        """Ask over `channel`."""
+        self._observe: Any = channel.unary_unary(
+            "/beckon.profile.v1.ObservationService/ObserveEvents",
+            # The request is put together from records as the log holds them.
+            request_serializer=bytes,
+            response_deserializer=profile_pb.ObserveEventsResponse.FromString,
+        )
+        self._stub = profile_rpc.ObservationServiceStub(channel)
+
+    async def observe(
+        self, records: Sequence[tuple[int, str, bytes]], standing_types: Sequence[str]
+    ) -> Observed:
+        """Have records written into history; return how the people of some events stand."""
+        with _translated("profile"):
+            answer: profile_pb.ObserveEventsResponse = await self._observe(
+                observe_request(records, standing_types)
+            )
+        standings = answer.standings
+        return Observed(
+            {
+                event: (number, standings[number])
+                for event, number in answer.event_standings.items()
+            },
+            frozenset(answer.duplicate_events),
+            dict(answer.failed_events),
+        )
+
+    async def people(self, profiles: Sequence[tuple[str, str]]) -> dict[tuple[str, str], Person]:
+        """Return how profiles, given as (workspace, id), stand now."""
+        found: dict[tuple[str, str], Person] = {}
+        for start in range(0, len(profiles), _BATCH_MAX):
+            batch = profiles[start : start + _BATCH_MAX]
+            request = profile_pb.BatchGetStandingsRequest(
+                profiles=[format_name(workspace, "profiles", one) for workspace, one in batch]
+            )
+            with _translated("profile"):
+                answer: profile_pb.BatchGetStandingsResponse = await self._stub.BatchGetStandings(
+                    request
+                )
+            for name, standing in zip(batch, answer.standings, strict=True):
+                found[name] = to_person(name[1], standing)
+        return found
+
+
+class Throttle:
+    """Throttle's internal half."""
+
+    def __init__(self, channel: grpc.aio.Channel) -> None:
+        """Ask over `channel`."""
+        self._stub = throttle_rpc.ThrottleServiceStub(channel)
+
+    async def reserve(self, sends: Sequence[tuple[Enrollment, Person]]) -> list[ThrottleVerdict]:
+        """Return a verdict for each send, in order; repeating it is harmless."""
+        request = throttle_pb.ReserveSendsRequest(sends=[to_send(*one) for one in sends])
+        with _translated("throttle"):
+            answer: throttle_pb.ReserveSendsResponse = await self._stub.ReserveSends(request)
+        if len(answer.verdicts) != len(sends):
+            message = "throttle answered other sends than were asked about"
+            raise ValueError(message)
+        return [to_verdict(verdict) for verdict in answer.verdicts]
+
+    async def release(self, sends: Sequence[tuple[bytes, str]]) -> None:
+        """Free the places of (send id, profile name) that came to nothing."""
+        outcome = throttle_pb.Settlement.OUTCOME_RELEASED
+        request = throttle_pb.SettleSendsRequest(
+            settlements=[
+                throttle_pb.Settlement(send_id=send_id, profile=profile, outcome=outcome)
+                for send_id, profile in sends
+            ]
+        )
+        with _translated("throttle"):
+            await self._stub.SettleSends(request)
+
+
+class Delivery:
+    """Delivery's internal half."""
+
+    def __init__(self, channel: grpc.aio.Channel) -> None:
+        """Ask over `channel`."""
+        self._stub = delivery_rpc.DeliveryServiceStub(channel)
+
+    async def create(self, sends: Sequence[tuple[Enrollment, Person]]) -> None:
+        """Queue a delivery for each send; repeating it is harmless."""
+        requests: list[delivery_pb.CreateDeliveryRequest] = []
+        size = 0
+        for passage, person in sends:
+            one = to_delivery(to_send(passage, person), passage, person)
+            if requests and size + len(one.data_json) > _DELIVERY_BYTES_MAX:
+                await self._create(requests)
+                requests, size = [], 0
+            requests.append(one)
+            size += len(one.data_json)
+        if requests:
+            await self._create(requests)
+
+    async def _create(self, requests: Sequence[delivery_pb.CreateDeliveryRequest]) -> None:
+        with _translated("delivery"):
+            await self._stub.BatchCreateDeliveries(
+                delivery_pb.BatchCreateDeliveriesRequest(requests=requests)
+            )
+
+    async def cancel(self, deliveries: Sequence[tuple[bytes, str]]) -> list[bool]:
+        """Cancel (delivery id, profile name); say of each whether it is cancelled now."""
+        items = [
+            delivery_pb.BatchCancelDeliveriesRequest.Item(delivery_id=delivery_id, profile=profile)
+            for delivery_id, profile in deliveries
+        ]
+        with _translated("delivery"):
+            answer: delivery_pb.BatchCancelDeliveriesResponse = (
+                await self._stub.BatchCancelDeliveries(
+                    delivery_pb.BatchCancelDeliveriesRequest(items=items)
+                )
+            )
+        return list(answer.canceled)
+
+
+@dataclass(frozen=True, slots=True)
+class Peers:
+    """The services that trigger calls."""
+
+    profile: Profile
+    throttle: Throttle
+    delivery: Delivery
+
+
+@contextmanager
+def _translated(dependency: str) -> Iterator[None]:
+    try:
+        yield
+    except grpc.aio.AioRpcError as error:
+        raise from_rpc_error(error, dependency=dependency) from error

@@ -1,0 +1,1 @@
+"""Trigger's values on the wire and back."""

@@ -1,0 +1,178 @@
+"""Events of the log, standings of profile, and what delivery renders."""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID, uuid5
+
+import msgspec
+from beckon.errors.v1.error_reason_pb2 import ErrorReason
+from beckon.ingest.v1.event_pb2 import Event, LogRecord
+from beckon.profile.v1.observation_service_pb2 import Standing
+from google.rpc.status_pb2 import Status
+
+from mesh import tracing
+from mesh.errors import Internal, InvalidArgument, MeshError, to_rpc_status
+from mesh.ids import event_uid
+from mesh.names import workspace_of
+from services.trigger.convert.times import from_us
+from services.trigger.model import Occurrence, Person, Quarantined, QuarantineRow, Trace
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_properties = msgspec.json.Decoder(dict[str, Any])
+_encoder = msgspec.json.Encoder()
+_NOTHING: Mapping[str, Any] = {}
+# Names of things that are quarantined; for ever, as names of events are.
+_QUARANTINE = UUID("a7c1d0b4-58f2-5c0e-8d77-9a52f6f1c3e9")
+_WORKSPACE_TAG = 0x0A
+_WORKSPACE_MAX = 63
+
+
+def to_occurrence(record: LogRecord, event: Event) -> Occurrence:
+    """Return an event of a record as judging sees it.
+
+    Raises:
+        ValueError: Its properties are no JSON object, or a time is beyond what there is.
+    """
+    received = from_us(record.receive_time_us)
+    if event.HasField("occur_time"):
+        stamp = event.occur_time
+        occurred = _EPOCH + timedelta(
+            seconds=stamp.seconds, microseconds=stamp.nanos // 1000 + record.clock_offset_us
+        )
+    else:
+        occurred = received
+    uid = event_uid(record.workspace, event.event_id)
+    trace_id, parent, sampled = tracing.trace_of(event.traceparent, uid)
+    raw = event.properties_json
+    return Occurrence(
+        uid=uid,
+        event_id=event.event_id,
+        type=event.type,
+        workspace=record.workspace,
+        profile=event.profile.rpartition("/")[2],
+        occur_time=occurred,
+        receive_time=received,
+        properties=_properties.decode(raw) if raw else _NOTHING,
+        properties_json=raw or b"{}",
+        trace=Trace(trace_id, parent, sampled),
+    )
+
+
+def to_person(profile: str, standing: Standing) -> Person:
+    """Return how a profile stands."""
+    raw = standing.attributes_json
+    first, last = standing.first_seen_time_us, standing.last_seen_time_us
+    counters = standing.counters
+    return Person(
+        profile=profile,
+        attributes=_properties.decode(raw) if raw else _NOTHING,
+        counts={counter.type: counter.count for counter in counters},
+        last_times={counter.type: from_us(counter.last_time_us) for counter in counters},
+        time_zone=standing.time_zone,
+        locale=standing.locale,
+        first_seen_time=from_us(first) if first else None,
+        last_seen_time=from_us(last) if last else None,
+        attributes_json=raw or b"{}",
+    )
+
+
+def to_data(event: Occurrence, person: Person) -> bytes:
+    """Return what a template is rendered with; what came as JSON is passed on as it came."""
+    return _encoder.encode(
+        {
+            "event": {
+                "id": event.event_id,
+                "type": event.type,
+                "occur_time": event.occur_time,
+                "properties": msgspec.Raw(event.properties_json),
+            },
+            "profile": {
+                "id": person.profile,
+                "attributes": msgspec.Raw(person.attributes_json),
+                "counters": {type_: {"count": count} for type_, count in person.counts.items()},
+                "time_zone": person.time_zone,
+                "locale": person.locale,
+                "first_seen_time": person.first_seen_time,
+                "last_seen_time": person.last_seen_time,
+            },
+        }
+    )
+
+
+def quarantined_event(
+    record: LogRecord,
+    event: Event,
+    error: Status,
+    *,
+    observed: bool,
+    partition: int,
+    now: datetime,
+) -> Quarantined:
+    """Return an event on its way into quarantine, alone in a record like its own."""
+    alone = LogRecord(
+        workspace=record.workspace,
+        receive_time_us=record.receive_time_us,
+        clock_offset_us=record.clock_offset_us,
+        events=[event],
+    )
+    return Quarantined(
+        # By content too: two events that fight over one id are two.
+        id=uuid5(
+            _QUARANTINE, f"{record.workspace}/{alone.SerializeToString(deterministic=True).hex()}"
+        ),
+        workspace=record.workspace,
+        profile=event.profile.rpartition("/")[2],
+        event_id=event.event_id,
+        type=event.type,
+        error=error.SerializeToString(),
+        payload=alone.SerializeToString(),
+        observed=observed,
+        partition=partition,
+        create_time=now,
+    )
+
+
+def quarantined_record(
+    payload: bytes, *, partition: int, position: str, now: datetime
+) -> Quarantined:
+    """Return a record that cannot be read, on its way into quarantine."""
+    error = InvalidArgument(
+        ErrorReason.ERROR_REASON_FIELD_INVALID, f"the record at {position} cannot be read"
+    )
+    return Quarantined(
+        id=uuid5(_QUARANTINE, f"{partition}/{position}"),
+        workspace=_workspace_in(payload),
+        error=to_rpc_status(error).SerializeToString(),
+        payload=payload,
+        observed=False,
+        partition=partition,
+        create_time=now,
+    )
+
+
+def replayed(row: QuarantineRow) -> tuple[LogRecord, Event]:
+    """Return the one event of a quarantined record that profile has observed."""
+    record = LogRecord.FromString(row.payload)
+    return record, record.events[0]
+
+
+def bug(error_id: str, failure: Exception) -> Status:
+    """Return the status of an event that made judging fail."""
+    if isinstance(failure, MeshError):
+        return to_rpc_status(failure)
+    message = f"judging failed with {type(failure).__name__}"
+    return to_rpc_status(
+        Internal(ErrorReason.ERROR_REASON_INTERNAL, message, metadata={"errorId": error_id})
+    )
+
+
+def _workspace_in(payload: bytes) -> str:
+    """Return the workspace that an unreadable record begins with, '' when it does not."""
+    if len(payload) < 2 or payload[0] != _WORKSPACE_TAG or payload[1] > _WORKSPACE_MAX:
+        return ""
+    text = payload[2 : 2 + payload[1]].decode("ascii", "replace")
+    try:
+        return workspace_of(f"workspaces/{text}") if len(text) == payload[1] else ""
+    except InvalidArgument:
+        return ""

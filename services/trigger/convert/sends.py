@@ -1,0 +1,89 @@
+"""Sends for throttle, deliveries for delivery, and throttle's verdicts."""
+
+from uuid import UUID
+
+from beckon.delivery.v1.delivery_service_pb2 import CreateDeliveryRequest
+from beckon.throttle.v1.throttle_service_pb2 import Send, Verdict
+from beckon.type.v1.channel_pb2 import Channel
+from beckon.type.v1.trace_context_pb2 import TraceContext
+
+from mesh import tracing
+from mesh.ids import enrollment_id, send_id
+from mesh.names import format_name
+from services.trigger.convert.events import to_data
+from services.trigger.convert.times import from_timestamp, to_timestamp
+from services.trigger.model import (
+    Allowed,
+    Deferred,
+    Enrollment,
+    Key,
+    Person,
+    Suppressed,
+    ThrottleVerdict,
+)
+
+
+def _channel_of(number: int) -> Channel.ValueType:
+    return Channel.ValueType(number)
+
+
+def send_uid(key: Key, event: UUID, channel: int) -> UUID:
+    """Return the id of the send of a passage, which is the delivery's too."""
+    return send_id(
+        enrollment_id(event, key.campaign, key.profile), Channel.Name(_channel_of(channel))
+    )
+
+
+def trace_context(passage: Enrollment) -> TraceContext:
+    """Return the trace under whose event the next spans hang."""
+    trace_id = passage.event.trace.trace_id
+    return TraceContext(
+        trace_id=trace_id,
+        parent_span_id=tracing.span_id(trace_id, "event", passage.event.uid.bytes),
+        # What leads to a message is recorded, whatever its caller sampled.
+        sampled=True,
+    )
+
+
+def to_send(passage: Enrollment, person: Person) -> Send:
+    """Return what throttle is asked about."""
+    key = passage.key
+    return Send(
+        send_id=send_uid(key, passage.event.uid, passage.channel).bytes,
+        profile=format_name(key.workspace, "profiles", key.profile),
+        channel=_channel_of(passage.channel),
+        campaign=format_name(key.workspace, "campaigns", key.campaign),
+        critical=passage.critical,
+        time_zone=person.time_zone,
+        expire_time=to_timestamp(passage.expire_time),
+        trace=trace_context(passage),
+    )
+
+
+def to_delivery(send: Send, passage: Enrollment, person: Person) -> CreateDeliveryRequest:
+    """Return what delivery is asked to carry out."""
+    return CreateDeliveryRequest(
+        delivery_id=send.send_id,
+        profile=send.profile,
+        campaign=send.campaign,
+        channel=send.channel,
+        template=format_name(passage.key.workspace, "templates", passage.template),
+        data_json=to_data(passage.event, person),
+        expire_time=send.expire_time,
+        trace=send.trace,
+    )
+
+
+def to_verdict(verdict: Verdict) -> ThrottleVerdict:
+    """Return what throttle said."""
+    match verdict.WhichOneof("answer"):
+        case "allow":
+            return Allowed()
+        case "defer":
+            said = verdict.defer
+            return Deferred(from_timestamp(said.until), said.gate, said.detail)
+        case "suppress":
+            return Suppressed(verdict.suppress.gate, verdict.suppress.detail)
+        case _:
+            message = "throttle gave no verdict"
+            raise ValueError(message)

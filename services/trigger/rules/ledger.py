@@ -1,0 +1,154 @@
+"""Judges events one after another against what is known and what the turn itself has changed."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+from services.trigger.model import (
+    Effects,
+    Enrollment,
+    Enter,
+    Gate,
+    Key,
+    Leave,
+    Occurrence,
+    Person,
+    Plan,
+    Refusal,
+    Refuse,
+    Restart,
+    Stop,
+)
+from services.trigger.rules.exceptions import judge_exception, stopped
+from services.trigger.rules.gates import passed
+from services.trigger.rules.triggers import enroll, judge_trigger, recipient_of
+
+
+@dataclass(frozen=True, slots=True)
+class Book:
+    """The campaigns of a workspace by what concerns an event."""
+
+    triggers: Mapping[str, tuple[Plan, ...]]
+    """Active and paused campaigns by the type of their trigger."""
+    exceptions: Mapping[str, tuple[Plan, ...]]
+    """Active and paused campaigns by the types of their exceptions."""
+
+
+class Ledger:
+    """The passages that a turn's events may touch, and how the turn leaves them."""
+
+    def __init__(self, known: Iterable[Enrollment], last_entries: Mapping[Key, datetime]) -> None:
+        """Take what the store knows of every key that the events may touch."""
+        self._passages: dict[Key, dict[UUID, Enrollment]] = {}
+        self._last_entries = dict(last_entries)
+        self._changed: dict[tuple[Key, UUID], Enrollment] = {}
+        self._refusals: list[Refusal] = []
+        for passage in known:
+            self._passages.setdefault(passage.key, {})[passage.event.uid] = passage
+
+    def passages(self, key: Key) -> list[Enrollment]:
+        """Return the passages of a key that are known, ended ones too."""
+        return list(self._passages.get(key, {}).values())
+
+    def last_entry(self, key: Key) -> datetime | None:
+        """Return the latest entry, of all time."""
+        return self._last_entries.get(key)
+
+    def put(self, passage: Enrollment) -> None:
+        """Remember a passage that began or changed."""
+        self._passages.setdefault(passage.key, {})[passage.event.uid] = passage
+        self._changed[passage.key, passage.event.uid] = passage
+        last = self._last_entries.get(passage.key)
+        if last is None or passage.entry_time > last:
+            self._last_entries[passage.key] = passage.entry_time
+
+    def refuse(self, refusal: Refusal) -> None:
+        """Remember an event that began nothing."""
+        self._refusals.append(refusal)
+
+    def effects(self) -> Effects:
+        """Return all that is to be written."""
+        return Effects(tuple(self._changed.values()), tuple(self._refusals))
+
+
+def judge_event(
+    ledger: Ledger,
+    book: Book,
+    event: Occurrence,
+    people: Mapping[str, Person],
+    *,
+    now: datetime,
+) -> None:
+    """Judge an event: first as an exception of what waits, then as a trigger.
+
+    So an event that is both restarts what waits, or stops it and begins anew where
+    re-entry lets it; it never stops what it began itself. `people` holds the event's
+    profile and every recipient it names.
+    """
+    restarted = {
+        plan.campaign
+        for plan in book.exceptions.get(event.type, ())
+        if _except(ledger, plan, event, people, now)
+    }
+    for plan in book.triggers.get(event.type, ()):
+        if plan.campaign not in restarted:
+            _trigger(ledger, plan, event, people, now)
+
+
+def _except(
+    ledger: Ledger, plan: Plan, event: Occurrence, people: Mapping[str, Person], now: datetime
+) -> bool:
+    """Apply an exception; say whether it restarted a delay."""
+    entries: list[datetime] = []
+    gate: Gate | None = None
+    for passage in ledger.passages(plan.key(event.profile)):
+        match judge_exception(plan, event, people[event.profile], passage, now=now):
+            case Leave():
+                pass
+            case Stop(reason):
+                ledger.put(stopped(passage, reason))
+            case Restart(reason):
+                entries.append(passage.entry_time)
+                gate = reason
+                ledger.put(stopped(passage, reason))
+    if gate is None:
+        return False
+    seen = "restarts the delay of an earlier one"
+    gates = (passed("filter", "passed", now), passed("exception", seen, now))
+    restarted = enroll(
+        plan,
+        event,
+        event.profile,
+        gates,
+        entry_time=min(entries),
+        now=now,
+        # The campaign may be paused or over: the timer asks.
+        at_once=False,
+    )
+    ledger.put(restarted)
+    return True
+
+
+def _trigger(
+    ledger: Ledger, plan: Plan, event: Occurrence, people: Mapping[str, Person], now: datetime
+) -> None:
+    recipient, _ = recipient_of(plan, event)
+    key = plan.key(recipient)
+    passages = ledger.passages(key)
+    if any(passage.event.uid == event.uid for passage in passages):
+        # An event id that came again after it was forgotten elsewhere: it has had its passage.
+        return
+    verdict = judge_trigger(
+        plan,
+        event,
+        people.get(recipient),
+        passages=passages,
+        last_entry=ledger.last_entry(key),
+        now=now,
+    )
+    match verdict:
+        case Enter(enrollment):
+            ledger.put(enrollment)
+        case Refuse(refusal):
+            ledger.refuse(refusal)

@@ -1,0 +1,127 @@
+"""May a message whose time has come go out, and what follows from throttle's word?"""
+
+from dataclasses import replace
+from datetime import datetime
+
+from services.trigger.model import (
+    Allowed,
+    CampaignState,
+    Deferred,
+    Enrollment,
+    EnrollmentState,
+    Exit,
+    Gate,
+    Hold,
+    Person,
+    Plan,
+    Release,
+    Suppressed,
+    ThrottleVerdict,
+)
+from services.trigger.rules.gates import passed, refused
+from services.trigger.rules.triggers import exception_known, expiry
+
+
+def judge_release(
+    plan: Plan | None, passage: Enrollment, person: Person, *, now: datetime
+) -> Release | Hold | Exit:
+    """Ask again what was true when the passage began; nothing of it may still be.
+
+    The event's part is as it was; the campaign and the profile are of now.
+    """
+    gates = list(passage.gates)
+
+    def passes(name: str, *, holds: bool, seen: str) -> bool:
+        gates.append(Gate(name, holds, seen, now))
+        return holds
+
+    state = plan.state if plan is not None else CampaignState.ARCHIVED
+    if state is CampaignState.PAUSED and now < passage.expire_time:
+        return Hold()
+    # What expired while its campaign was paused is over all the same.
+    active = state in (CampaignState.ACTIVE, CampaignState.PAUSED)
+    if not passes("campaign_active", holds=active, seen=state.value) or plan is None:
+        return Exit(tuple(gates))
+    ended = plan.end_time is not None and now >= plan.end_time
+    if not passes("schedule", holds=not ended, seen="ended" if ended else "open"):
+        return Exit(tuple(gates))
+    expire = expiry(plan, passage.due_time)
+    if not passes("expiry", holds=now < expire, seen=f"expires {expire.isoformat()}"):
+        return Exit(tuple(gates))
+    if plan.filter is not None:
+        holds, seen = plan.filter(passage.event, person, None, now)
+        if not passes("filter", holds=holds, seen=seen):
+            return Exit(tuple(gates))
+    later = exception_known(plan, passage.event, person)
+    if plan.exceptions and not passes("exception", holds=not later, seen=later or "none since"):
+        return Exit(tuple(gates))
+    return Release(
+        replace(
+            passage,
+            state=EnrollmentState.SENDING,
+            expire_time=expire,
+            gates=tuple(gates),
+            campaign_version=plan.version,
+            channel=plan.channel,
+            template=plan.template,
+            critical=plan.critical,
+            release_time=now,
+        )
+    )
+
+
+def after_throttle(passage: Enrollment, verdict: ThrottleVerdict, *, now: datetime) -> Enrollment:
+    """Return the passage after throttle judged it: to be sent, to wait, or over."""
+    match verdict:
+        case Allowed():
+            gates = (
+                passed("consent", "allowed", now),
+                passed("frequency_cap", "reserved", now),
+            )
+            return replace(passage, state=EnrollmentState.SENT, gates=(*passage.gates, *gates))
+        case Deferred(until, gate, detail) if until < passage.expire_time:
+            seen = refused(gate, f"{detail}; waits until {until.isoformat()}", now)
+            return replace(
+                passage,
+                state=EnrollmentState.WAITING,
+                # Never at once again: a verdict of the past must not become a busy loop.
+                wake_time=max(until, now),
+                gates=(*passage.gates, seen),
+            )
+        case Deferred(until, gate, detail):
+            over = refused(gate, f"{detail}; a place at {until.isoformat()} is too late", now)
+            return replace(passage, state=EnrollmentState.EXITED, gates=(*passage.gates, over))
+        case Suppressed(gate, detail):
+            never = refused(gate, detail, now)
+            return replace(passage, state=EnrollmentState.EXITED, gates=(*passage.gates, never))
+
+
+def judge_owed(
+    plan: Plan | None, passage: Enrollment, person: Person, *, now: datetime
+) -> Release | Exit:
+    """Judge a send that a worker left behind: it may be out already, or wait since long.
+
+    It goes on as it was released, even when its campaign is paused by now; what would end it
+    ends it.
+    """
+    if plan is not None and plan.state is CampaignState.PAUSED:
+        plan = replace(plan, state=CampaignState.ACTIVE)
+    match judge_release(plan, passage, person, now=now):
+        case Exit() as verdict:
+            return verdict
+        case Release() | Hold():
+            return Release(passage)
+
+
+def after_cancel(passage: Enrollment, *, canceled: bool, now: datetime) -> Enrollment:
+    """Return the passage after delivery said whether it could still be stopped."""
+    if canceled:
+        return replace(passage, state=EnrollmentState.EXITED)
+    late = passed("exception", "came too late: a provider has the message", now)
+    return replace(passage, state=EnrollmentState.SENT, gates=(*passage.gates, late))
+
+
+def refused_by_peer(passage: Enrollment, peer: str, said: str, *, now: datetime) -> Enrollment:
+    """Return the passage whose send a peer will never take."""
+    gate = refused(peer, said, now)
+    return replace(passage, state=EnrollmentState.EXITED, gates=(*passage.gates, gate))

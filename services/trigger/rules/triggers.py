@@ -1,0 +1,202 @@
+"""Does an event begin a passage through a campaign?"""
+
+from collections.abc import Callable, Sequence
+from datetime import datetime, timedelta
+
+from services.trigger.model import (
+    CampaignState,
+    Enrollment,
+    EnrollmentState,
+    Enter,
+    Gate,
+    Occurrence,
+    Person,
+    Plan,
+    Refusal,
+    Refuse,
+)
+
+_Checked = tuple[str, bool, str]
+"""Name of a gate, whether it lets the message on, and what was seen."""
+
+_ID_MAX = 128
+_ID_CHARACTERS = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._~@+:=-")
+
+
+def recipient_of(plan: Plan, event: Occurrence) -> tuple[str, str]:
+    """Return the recipient's profile id ('' when there is none) and what was seen."""
+    if not plan.recipient_property:
+        return event.profile, "the event's own profile"
+    value = event.properties.get(plan.recipient_property)
+    if value is None:
+        return "", f"{plan.recipient_property} is absent"
+    # Numbers are ids in many systems; true and false are in none.
+    text = str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+    if not isinstance(text, str) or not 1 <= len(text) <= _ID_MAX or set(text) - _ID_CHARACTERS:
+        return "", f"{plan.recipient_property} holds no profile id"
+    if text == event.profile:
+        return "", f"{plan.recipient_property} names the event's own profile"
+    return text, f"{plan.recipient_property} names {text}"
+
+
+def judge_trigger(
+    plan: Plan,
+    event: Occurrence,
+    person: Person | None,
+    *,
+    passages: Sequence[Enrollment],
+    last_entry: datetime | None,
+    now: datetime,
+) -> Enter | Refuse:
+    """Ask the gates in order, up to the first that refuses.
+
+    Args:
+        plan: the campaign, active or paused.
+        event: of the campaign's trigger type.
+        person: the recipient; None when the event names none, or nobody asked for it because
+            the campaign is paused.
+        passages: the recipient's passages through the campaign that have not ended.
+        last_entry: the recipient's latest entry, of all time.
+        now: when the gates are asked.
+    """
+    gates: list[Gate] = []
+    profile, seen = recipient_of(plan, event)
+    checks: tuple[Callable[[], _Checked], ...] = (
+        lambda: _campaign_active(plan),
+        lambda: _schedule(plan, event, now),
+        lambda: _lateness(plan, event),
+        lambda: ("recipient", bool(profile), seen),
+        lambda: _filter(plan, event, person, now),
+        lambda: _exception(plan, event, person, passages),
+        lambda: _reentry(plan, event, last_entry),
+    )
+    for check in checks:
+        name, passed, detail = check()
+        gates.append(Gate(name, passed, detail, now))
+        if not passed:
+            key = plan.key(profile or event.profile)
+            return Refuse(Refusal(key, event, tuple(gates), now, plan.version))
+    return Enter(enroll(plan, event, profile, tuple(gates), entry_time=event.occur_time, now=now))
+
+
+def enroll(
+    plan: Plan,
+    event: Occurrence,
+    profile: str,
+    gates: tuple[Gate, ...],
+    *,
+    entry_time: datetime,
+    now: datetime,
+    at_once: bool = True,
+) -> Enrollment:
+    """Return the passage that begins; one that is due already is released `at_once`."""
+    due = max(event.occur_time + plan.delay, now)
+    released = at_once and due <= now
+    expire = expiry(plan, due)
+    return Enrollment(
+        key=plan.key(profile),
+        event=event,
+        state=EnrollmentState.SENDING if released else EnrollmentState.WAITING,
+        entry_time=entry_time,
+        due_time=due,
+        wake_time=due,
+        expire_time=expire,
+        gates=gates,
+        decide_time=now,
+        campaign_version=plan.version,
+        channel=plan.channel,
+        template=plan.template,
+        critical=plan.critical,
+        release_time=now if released else None,
+    )
+
+
+def expiry(plan: Plan, due: datetime) -> datetime:
+    """Return when a message that was due at `due` expires: by its own time, or the campaign's."""
+    expire = due + plan.time_to_live
+    return min(expire, plan.end_time) if plan.end_time else expire
+
+
+def _campaign_active(plan: Plan) -> _Checked:
+    return "campaign_active", plan.state is CampaignState.ACTIVE, plan.state.value
+
+
+def _schedule(plan: Plan, event: Occurrence, now: datetime) -> _Checked:
+    if plan.start_time and event.occur_time < plan.start_time:
+        return "schedule", False, f"occurred before the start at {_text(plan.start_time)}"
+    if plan.end_time and max(now, event.occur_time) >= plan.end_time:
+        return "schedule", False, f"ended at {_text(plan.end_time)}"
+    return "schedule", True, "between start and end" if plan.start_time or plan.end_time else "open"
+
+
+def _lateness(plan: Plan, event: Occurrence) -> _Checked:
+    late = event.receive_time - event.occur_time
+    if late <= plan.max_trigger_lateness:
+        return "lateness", True, "in time"
+    seen = f"received {_span(late)} after it occurred, limit {_span(plan.max_trigger_lateness)}"
+    return "lateness", False, seen
+
+
+def _filter(plan: Plan, event: Occurrence, person: Person | None, now: datetime) -> _Checked:
+    if plan.filter is None:
+        return "filter", True, "none"
+    if person is None:
+        return "filter", False, "profile unknown"
+    return ("filter", *plan.filter(event, person, None, now))
+
+
+def _exception(
+    plan: Plan, event: Occurrence, person: Person | None, passages: Sequence[Enrollment]
+) -> _Checked:
+    if not plan.exceptions:
+        return "exception", True, "none"
+    later = exception_known(plan, event, person)
+    if later:
+        return "exception", False, later
+    if plan.debounces:
+        for passage in passages:
+            if (
+                passage.state is EnrollmentState.WAITING
+                and passage.event.occur_time > event.occur_time
+            ):
+                seen = f"{passage.event.event_id}, which occurred later, waits already"
+                return "exception", False, seen
+    return "exception", True, "none since"
+
+
+def exception_known(plan: Plan, event: Occurrence, person: Person | None) -> str:
+    """Say which exception is known, by type and time only, to have occurred after the event.
+
+    '' when none is. Those with a filter cannot be known without their event, and those of
+    the trigger's own type restart or stop by theirs.
+    """
+    if person is None:
+        return ""
+    for rule in plan.exceptions:
+        if rule.filter is not None or rule.event_type == plan.trigger_type:
+            continue
+        last = person.last_times.get(rule.event_type)
+        # At the same instant the order of the log decides: what the log had before the
+        # trigger stops nothing, what comes after it is judged as an event.
+        if last is not None and last > event.occur_time:
+            return f"{rule.event_type} occurred at {_text(last)}"
+    return ""
+
+
+def _reentry(plan: Plan, event: Occurrence, last_entry: datetime | None) -> _Checked:
+    if last_entry is None:
+        return "reentry", True, "first entry"
+    interval = plan.reentry_interval
+    if interval is None:
+        return "reentry", False, f"once only; entered at {_text(last_entry)}"
+    if interval and event.occur_time < last_entry + interval:
+        return "reentry", False, f"entered at {_text(last_entry)}, again after {_span(interval)}"
+    return "reentry", True, f"entered last at {_text(last_entry)}"
+
+
+def _text(moment: datetime) -> str:
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _span(span: timedelta) -> str:
+    return f"{span.total_seconds():g} s"

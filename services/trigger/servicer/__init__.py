@@ -1,0 +1,7 @@
+"""What trigger can be asked."""
+
+from services.trigger.servicer.campaigns import CampaignServicer
+from services.trigger.servicer.decisions import DecisionServicer
+from services.trigger.servicer.quarantine import QuarantineServicer
+
+__all__ = ["CampaignServicer", "DecisionServicer", "QuarantineServicer"]

@@ -1,0 +1,186 @@
+"""Campaigns: kept, changed and moved through their states."""
+
+from collections.abc import Collection
+from dataclasses import replace
+
+from beckon.errors.v1.error_reason_pb2 import ErrorReason
+from beckon.trigger.v1 import campaign_service_pb2 as pb
+from beckon.trigger.v1 import campaign_service_pb2_grpc as rpc
+from beckon.trigger.v1.campaign_service_pb2 import Campaign
+
+from mesh.clock import Clock
+from mesh.errors import Aborted, AlreadyExists, FailedPrecondition, NotFound
+from mesh.masks import apply_update
+from mesh.names import check_resource_id, format_name, parse_name, workspace_of
+from mesh.pages import PageTokens, page_size
+from mesh.postgres import Connection
+from mesh.replies import answer_once
+from services.trigger.convert.campaigns import state_of, stored_spec, to_campaign
+from services.trigger.model import CampaignState, StoredCampaign
+from services.trigger.servicer.checks import check_campaign
+from services.trigger.store import CampaignStore, EnrollmentStore
+
+_DRAFT, _ACTIVE = CampaignState.DRAFT.value, CampaignState.ACTIVE.value
+_PAUSED, _ARCHIVED = CampaignState.PAUSED.value, CampaignState.ARCHIVED.value
+_KEPT = (_DRAFT, _ACTIVE, _PAUSED)
+
+
+class CampaignServicer(rpc.CampaignServiceServicer):
+    def __init__(
+        self, store: CampaignStore, enrollments: EnrollmentStore, tokens: PageTokens, clock: Clock
+    ) -> None:
+        self._store = store
+        self._enrollments = enrollments
+        self._tokens = tokens
+        self._clock = clock
+
+    async def GetCampaign(self, request: pb.GetCampaignRequest, context: object) -> Campaign:
+        async with self._store.database.connection() as connection:
+            return to_campaign(await self._get(connection, request.name))
+
+    async def ListCampaigns(
+        self, request: pb.ListCampaignsRequest, context: object
+    ) -> pb.ListCampaignsResponse:
+        size = page_size(request.page_size)
+        last = self._tokens.read(request)
+        states = [state_of(state) for state in request.states] or _KEPT
+        after = str(last[0]) if last else ""
+        found = await self._store.page(
+            workspace_of(request.parent), states, after=after, limit=size + 1
+        )
+        response = pb.ListCampaignsResponse(campaigns=[to_campaign(one) for one in found[:size]])
+        if len(found) > size:
+            response.next_page_token = self._tokens.write(request, (found[size - 1].campaign,))
+        return response
+
+    async def CreateCampaign(self, request: pb.CreateCampaignRequest, context: object) -> Campaign:
+        workspace = workspace_of(request.parent, field="parent")
+        check_resource_id(request.campaign_id, field="campaign_id")
+        check_campaign(request.campaign, workspace)
+        now = self._clock.now()
+        campaign = StoredCampaign(
+            workspace=workspace,
+            campaign=request.campaign_id,
+            state=_DRAFT,
+            spec=stored_spec(request.campaign),
+            version=1,
+            revision=1,
+            create_time=now,
+            update_time=now,
+        )
+        name = format_name(workspace, "campaigns", request.campaign_id)
+        async with self._store.database.connection() as connection:
+            if request.validate_only:
+                if await self._store.get(connection, workspace, request.campaign_id):
+                    raise _exists(name)
+                return to_campaign(campaign)
+
+            async def create() -> Campaign:
+                if not await self._store.insert(connection, campaign):
+                    raise _exists(name)
+                return to_campaign(campaign)
+
+            return await answer_once(connection, request, Campaign, create)
+
+    async def UpdateCampaign(self, request: pb.UpdateCampaignRequest, context: object) -> Campaign:
+        workspace, _ = parse_name(request.campaign.name, "campaigns", field="campaign.name")
+        async with self._store.database.connection() as connection:
+
+            async def update() -> Campaign:
+                stored = await self._get(connection, request.campaign.name, lock=True)
+                _allow(stored, _KEPT)
+                _check_etag(stored, request.campaign.etag)
+                current = to_campaign(stored)
+                changed, _ = apply_update(current, request.campaign, request.update_mask)
+                check_campaign(changed, workspace)
+                spec = stored_spec(changed)
+                if spec == stored.spec:
+                    return current
+                new = replace(
+                    stored,
+                    spec=spec,
+                    version=stored.version + 1,
+                    update_time=self._clock.now(),
+                )
+                if request.validate_only:
+                    return to_campaign(new)
+                return to_campaign(await self._store.update(connection, new))
+
+            if request.validate_only:
+                return await update()
+            return await answer_once(connection, request, Campaign, update)
+
+    async def LaunchCampaign(self, request: pb.LaunchCampaignRequest, context: object) -> Campaign:
+        return await self._move(request.name, to=_ACTIVE, allowed=(_DRAFT, _PAUSED))
+
+    async def PauseCampaign(self, request: pb.PauseCampaignRequest, context: object) -> Campaign:
+        return await self._move(request.name, to=_PAUSED, allowed=(_ACTIVE,))
+
+    async def ArchiveCampaign(
+        self, request: pb.ArchiveCampaignRequest, context: object
+    ) -> Campaign:
+        return await self._move(request.name, to=_ARCHIVED, allowed=_KEPT)
+
+    async def _move(self, name: str, *, to: str, allowed: Collection[str]) -> Campaign:
+        now = self._clock.now()
+        async with self._store.database.transaction() as connection:
+            stored = await self._get(connection, name, lock=True)
+            if stored.state == to:
+                return to_campaign(stored)
+            _allow(stored, allowed)
+            launched = stored.launch_time or (now if to == _ACTIVE else None)
+            moved = replace(stored, state=to, update_time=now, launch_time=launched)
+            moved = await self._store.update(connection, moved)
+        if to != _PAUSED:
+            # Those who wait leave an archived campaign now, and a launched one as their time
+            # has come; the worker does the same again should this not be reached.
+            await self._enrollments.wake_campaign(
+                moved.workspace, moved.campaign, now, all_of_them=to == _ARCHIVED
+            )
+        return to_campaign(moved)
+
+    async def _get(
+        self, connection: Connection, name: str, *, lock: bool = False
+    ) -> StoredCampaign:
+        workspace, campaign = parse_name(name, "campaigns")
+        stored = await self._store.get(connection, workspace, campaign, lock=lock)
+        if stored is None:
+            raise NotFound(
+                ErrorReason.ERROR_REASON_RESOURCE_NOT_FOUND,
+                f"{name} does not exist",
+                metadata={"resourceName": name},
+            )
+        return stored
+
+
+def _allow(stored: StoredCampaign, allowed: Collection[str]) -> None:
+    if stored.state not in allowed:
+        name = format_name(stored.workspace, "campaigns", stored.campaign)
+        states = ", ".join(state.upper() for state in allowed)
+        raise FailedPrecondition(
+            ErrorReason.ERROR_REASON_STATE_FORBIDS,
+            f"{name} is {stored.state.upper()}; allowed from {states}",
+            metadata={
+                "resourceName": name,
+                "state": stored.state.upper(),
+                "allowedStates": states,
+            },
+        )
+
+
+def _check_etag(stored: StoredCampaign, etag: str) -> None:
+    if etag and etag != str(stored.revision):
+        name = format_name(stored.workspace, "campaigns", stored.campaign)
+        raise Aborted(
+            ErrorReason.ERROR_REASON_ETAG_MISMATCH,
+            f"{name} has changed since it was read",
+            metadata={"resourceName": name},
+        )
+
+
+def _exists(name: str) -> AlreadyExists:
+    return AlreadyExists(
+        ErrorReason.ERROR_REASON_RESOURCE_EXISTS,
+        f"{name} exists",
+        metadata={"resourceName": name},
+    )

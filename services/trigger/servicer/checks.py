@@ -1,0 +1,62 @@
+"""What the schema of a campaign cannot say: expressions compile, times fit, names belong."""
+
+from beckon.trigger.v1.campaign_service_pb2 import Campaign
+
+from mesh.errors import FieldViolation, InvalidArgument, invalid_field
+from mesh.expressions import compile_expression, try_cost
+from mesh.names import parse_name, workspace_of
+from services.trigger.convert.campaigns import filters_of
+from services.trigger.convert.times import from_timestamp
+
+
+def check_campaign(campaign: Campaign, workspace: str) -> None:
+    """Raise InvalidArgument, naming the field, unless the campaign can be judged with."""
+    for field in ("trigger", "message"):
+        # An update may have cleared what the schema requires of a whole campaign.
+        if not campaign.HasField(field):
+            raise invalid_field(f"campaign.{field}", "is required", reason="required")
+    template = campaign.message.template
+    if workspace_of(template, field="campaign.message.template") != workspace:
+        raise invalid_field(
+            "campaign.message.template", "must be of the campaign's workspace", reason="workspace"
+        )
+    parse_name(template, "templates", field="campaign.message.template")
+    _check_times(campaign)
+    if campaign.HasField("recipient") and campaign.exceptions:
+        own = [one for one in campaign.exceptions if one.event_type == campaign.trigger.event_type]
+        if own:
+            # Exceptions are events of the recipient, triggers of somebody else: nothing to restart.
+            raise invalid_field(
+                "campaign.exceptions",
+                "cannot name the trigger's type when the recipient is another profile",
+                reason="recipient",
+            )
+    for field, source, with_trigger in filters_of(campaign):
+        if source:
+            _check_filter(field, source, with_trigger=with_trigger)
+
+
+def _check_times(campaign: Campaign) -> None:
+    for field in ("start_time", "end_time"):
+        if campaign.HasField(field):
+            try:
+                from_timestamp(getattr(campaign, field))
+            except OverflowError:
+                raise invalid_field(
+                    f"campaign.{field}", "must be from the years 1 to 9999", reason="timestamp"
+                ) from None
+    bounded = campaign.HasField("start_time") and campaign.HasField("end_time")
+    if bounded and from_timestamp(campaign.end_time) <= from_timestamp(campaign.start_time):
+        raise invalid_field("campaign.end_time", "must be after start_time", reason="order")
+
+
+def _check_filter(field: str, source: str, *, with_trigger: bool) -> None:
+    try:
+        try_cost(compile_expression(source, with_trigger=with_trigger))
+    except InvalidArgument as error:
+        raise InvalidArgument(
+            error.reason,
+            f"{field}: {error.message}",
+            metadata=error.metadata,
+            violations=[FieldViolation(field, error.message, "cel")],
+        ) from None

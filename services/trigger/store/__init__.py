@@ -1,0 +1,21 @@
+"""What trigger remembers, in PostgreSQL."""
+
+from services.trigger.store.campaigns import CampaignStore
+from services.trigger.store.enrollments import EnrollmentStore
+from services.trigger.store.positions import PositionStore
+from services.trigger.store.quarantine import QuarantineStore
+from services.trigger.store.records import RecordStore
+from services.trigger.store.turns import CatalogueChanged, Conflict, Known, LostPartition, TurnStore
+
+__all__ = [
+    "CampaignStore",
+    "CatalogueChanged",
+    "Conflict",
+    "EnrollmentStore",
+    "Known",
+    "LostPartition",
+    "PositionStore",
+    "QuarantineStore",
+    "RecordStore",
+    "TurnStore",
+]

@@ -1,0 +1,316 @@
+"""One turn of the worker: what it needs to know, and its commit."""
+
+# ruff: noqa: S608 — statements are put together from constants of this file only
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+from asyncpg import exceptions as driver
+
+from mesh.postgres import Connection, Database
+from services.trigger.model import Effects, Enrollment, EnrollmentState, Key, Quarantined, Refusal
+from services.trigger.store.rows import COLUMNS, enrollment_of, row_of, write_gates
+
+
+class CatalogueChanged(Exception):
+    """Campaigns changed since the turn judged: judge again."""
+
+
+class LostPartition(Exception):
+    """Another worker has moved on a partition of the turn: read again from there."""
+
+
+class Conflict(Exception):
+    """A passage changed since the turn read it: read and judge again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What the store knows of the keys that a turn may touch."""
+
+    passages: tuple[Enrollment, ...]
+    last_entries: Mapping[Key, datetime]
+
+
+_MUTABLE = (
+    ("state", "smallint"),
+    ("wake_time", "timestamptz"),
+    ("expire_time", "timestamptz"),
+    ("release_time", "timestamptz"),
+    ("lease_until", "timestamptz"),
+    ("campaign_version", "bigint"),
+    ("channel", "smallint"),
+    ("template", "text"),
+    ("critical", "boolean"),
+    ("gates", "bytea"),
+)
+_KEY = (
+    ("workspace", "text"),
+    ("profile", "text"),
+    ("campaign", "text"),
+    ("event_uid", "uuid"),
+    ("revision", "integer"),
+)
+_ARGUMENTS = (*_KEY, *_MUTABLE)
+_UPDATE = (
+    "UPDATE enrollments AS e SET revision = e.revision + 1, "
+    + ", ".join(f"{name} = u.{name}" for name, _ in _MUTABLE)
+    + " FROM unnest("
+    + ", ".join(f"${number}::{type_}[]" for number, (_, type_) in enumerate(_ARGUMENTS, 1))
+    + ") AS u("
+    + ", ".join(name for name, _ in _ARGUMENTS)
+    + ") WHERE e.workspace = u.workspace AND e.profile = u.profile AND e.campaign = u.campaign"
+    " AND e.event_uid = u.event_uid AND e.revision = u.revision"
+)
+_OPEN = (int(EnrollmentState.WAITING), int(EnrollmentState.SENDING))
+
+
+class TurnStore:
+    """Reads for a turn and commits it, all or nothing."""
+
+    def __init__(self, database: Database) -> None:
+        """Keep everything in `database`."""
+        self._database = database
+
+    async def know(
+        self, keys: Collection[Key], event_uids: Collection[UUID], *, now: datetime
+    ) -> Known:
+        """Return the open passages and the latest entries of `keys`, and those of the events."""
+        if not keys:
+            return Known((), {})
+        columns = [list(column) for column in zip(*keys, strict=True)]
+        async with self._database.connection() as connection:
+            rows = await connection.fetch(
+                "SELECT e.* FROM unnest($1::text[], $2::text[], $3::text[])"
+                " AS k(workspace, profile, campaign)"
+                " JOIN enrollments AS e USING (workspace, profile, campaign)"
+                " WHERE e.state = ANY($4::smallint[])"
+                f" OR (e.state = {int(EnrollmentState.SENT)} AND e.expire_time > $5)"
+                " OR e.event_uid = ANY($6::uuid[])",
+                *columns,
+                _OPEN,
+                now,
+                list(event_uids),
+            )
+            entries = await connection.fetch(
+                "SELECT k.workspace, k.profile, k.campaign, greatest("
+                "(SELECT max(e.entry_time) FROM enrollments AS e WHERE e.workspace = k.workspace"
+                " AND e.profile = k.profile AND e.campaign = k.campaign),"
+                "(SELECT o.entry_time FROM entries AS o WHERE o.workspace = k.workspace"
+                " AND o.profile = k.profile AND o.campaign = k.campaign)) AS entry_time"
+                " FROM unnest($1::text[], $2::text[], $3::text[])"
+                " AS k(workspace, profile, campaign)",
+                *columns,
+            )
+        return Known(
+            tuple(enrollment_of(row) for row in rows),
+            {
+                Key(row["workspace"], row["profile"], row["campaign"]): row["entry_time"]
+                for row in entries
+                if row["entry_time"] is not None
+            },
+        )
+
+    async def commit(
+        self,
+        moves: Mapping[int, tuple[str, str]],
+        effects: Effects,
+        *,
+        catalogue_version: int,
+        lease_until: datetime,
+        guarded: Mapping[Key, datetime | None] | None = None,
+    ) -> None:
+        """Move positions and write effects, all or nothing.
+
+        Args:
+            moves: partition → (position read from, position read to).
+            effects: what the turn wants written.
+            catalogue_version: that of the campaigns the turn judged with.
+            lease_until: until when this worker relays the sends that it releases.
+            guarded: keys that turns of other partitions may touch at the same time, and their
+                latest entry as the turn knew it.
+
+        Raises:
+            LostPartition: A partition is not where the turn read on.
+            CatalogueChanged: There are newer campaigns.
+            Conflict: A passage is not as the turn knew it.
+        """
+        async with self._database.transaction() as connection:
+            await _move(connection, moves, catalogue_version)
+            if guarded:
+                await _guard(connection, guarded)
+            new = [one for one in effects.enrollments if not one.revision]
+            changed = [one for one in effects.enrollments if one.revision]
+            if changed:
+                await _update(connection, changed, lease_until)
+            if new:
+                await _insert(connection, new, lease_until)
+            if effects.refusals:
+                await _refuse(connection, effects.refusals)
+            if effects.quarantined:
+                await _quarantine(connection, effects.quarantined)
+            if effects.replayed:
+                await connection.execute(
+                    "DELETE FROM quarantine WHERE id = ANY($1::uuid[])", list(effects.replayed)
+                )
+
+
+async def _move(
+    connection: Connection, moves: Mapping[int, tuple[str, str]], catalogue_version: int
+) -> None:
+    # In one order, so that two turns over the same partitions cannot wait for each other.
+    partitions = sorted(moves)
+    row = await connection.fetchrow(
+        "WITH held AS (SELECT partition FROM log_positions WHERE partition = ANY($1::integer[])"
+        " ORDER BY partition FOR UPDATE), moved AS (UPDATE log_positions AS p SET position = u.new"
+        " FROM unnest($1::integer[], $2::text[], $3::text[]) AS u(partition, old, new)"
+        " WHERE p.partition = u.partition AND p.position = u.old"
+        " AND p.partition IN (SELECT partition FROM held) RETURNING p.partition)"
+        " SELECT (SELECT count(*) FROM moved) AS moved, (SELECT version FROM catalogue) AS version",
+        partitions,
+        [moves[partition][0] for partition in partitions],
+        [moves[partition][1] for partition in partitions],
+    )
+    assert row is not None
+    if row["moved"] != len(partitions):
+        raise LostPartition
+    if row["version"] != catalogue_version:
+        raise CatalogueChanged
+
+
+async def _guard(connection: Connection, guarded: Mapping[Key, datetime | None]) -> None:
+    """Hold the keys against other turns and see that none was faster."""
+    keys = sorted(guarded)
+    columns = [list(column) for column in zip(*keys, strict=True)]
+    await connection.execute(
+        "SELECT pg_advisory_xact_lock(id) FROM (SELECT DISTINCT"
+        " hashtextextended(concat_ws('/', workspace, profile, campaign), 0) AS id"
+        " FROM unnest($1::text[], $2::text[], $3::text[]) AS k(workspace, profile, campaign)"
+        " ORDER BY id) AS ids",
+        *columns,
+    )
+    rows = await connection.fetch(
+        "SELECT workspace, profile, campaign, max(e.entry_time) AS entry_time"
+        " FROM unnest($1::text[], $2::text[], $3::text[]) AS k(workspace, profile, campaign)"
+        " JOIN enrollments AS e USING (workspace, profile, campaign)"
+        " GROUP BY workspace, profile, campaign",
+        *columns,
+    )
+    for row in rows:
+        known = guarded[Key(row["workspace"], row["profile"], row["campaign"])]
+        if known is None or row["entry_time"] > known:
+            raise Conflict
+
+
+async def _insert(
+    connection: Connection, passages: Sequence[Enrollment], lease_until: datetime
+) -> None:
+    records = [row_of(one, _lease(one, lease_until)) for one in passages]
+    try:
+        await connection.copy_records_to_table("enrollments", records=records, columns=COLUMNS)
+    except driver.UniqueViolationError:
+        raise Conflict from None
+
+
+async def _update(
+    connection: Connection, passages: Sequence[Enrollment], lease_until: datetime
+) -> None:
+    status = await connection.execute(_UPDATE, *_arguments(passages, lease_until))
+    if int(status.split()[-1]) != len(passages):
+        raise Conflict
+
+
+def _arguments(passages: Sequence[Enrollment], lease_until: datetime | None) -> list[list[object]]:
+    rows = [
+        (
+            *one.key,
+            one.event.uid,
+            one.revision,
+            int(one.state),
+            one.wake_time,
+            one.expire_time,
+            one.release_time,
+            _lease(one, lease_until),
+            one.campaign_version,
+            one.channel,
+            one.template,
+            one.critical,
+            write_gates(one.gates),
+        )
+        for one in passages
+    ]
+    return [list(column) for column in zip(*rows, strict=True)]
+
+
+def _lease(passage: Enrollment, lease_until: datetime | None) -> datetime | None:
+    owed = passage.state in (EnrollmentState.SENDING, EnrollmentState.CANCELING)
+    return lease_until if owed else None
+
+
+async def _refuse(connection: Connection, refusals: Sequence[Refusal]) -> None:
+    await connection.copy_records_to_table(
+        "decisions",
+        records=[
+            (
+                *one.key,
+                one.event.uid,
+                one.event.event_id,
+                one.decide_time,
+                one.campaign_version,
+                one.event.trace.trace_id,
+                write_gates(one.gates),
+            )
+            for one in refusals
+        ],
+        columns=(
+            "workspace",
+            "profile",
+            "campaign",
+            "event_uid",
+            "event_id",
+            "decide_time",
+            "campaign_version",
+            "trace_id",
+            "gates",
+        ),
+    )
+
+
+async def _quarantine(connection: Connection, quarantined: Sequence[Quarantined]) -> None:
+    # One that failed again stays, with its new reason and unmarked.
+    await connection.executemany(
+        "INSERT INTO quarantine (id, workspace, profile, event_id, type, error, payload, observed,"
+        " partition, create_time) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)"
+        " ON CONFLICT (id) DO UPDATE SET error = excluded.error, observed = excluded.observed,"
+        " payload = excluded.payload, replay_time = NULL",
+        [
+            (
+                one.id,
+                one.workspace,
+                one.profile,
+                one.event_id,
+                one.type,
+                one.error,
+                one.payload,
+                one.observed,
+                one.partition,
+                one.create_time,
+            )
+            for one in quarantined
+        ],
+    )
+
+
+async def update_open(
+    connection: Connection, passages: Sequence[Enrollment], lease_until: datetime | None
+) -> set[tuple[Key, UUID]]:
+    """Write passages that nobody else has changed; return which those are."""
+    rows = await connection.fetch(
+        _UPDATE + " RETURNING e.workspace, e.profile, e.campaign, e.event_uid",
+        *_arguments(passages, lease_until),
+    )
+    return {
+        (Key(row["workspace"], row["profile"], row["campaign"]), row["event_uid"]) for row in rows
+    }

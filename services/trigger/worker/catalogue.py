@@ -1,0 +1,130 @@
+"""Campaigns in force, compiled and held in memory."""
+
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import structlog
+
+from mesh.errors import MeshError, unavailable
+from mesh.server import Stopping
+from mesh.wake import Wake
+from services.trigger.convert.campaigns import Contexts, to_plan
+from services.trigger.model import CampaignState, Plan
+from services.trigger.rules import Book
+from services.trigger.store import CampaignStore
+from services.trigger.store.campaigns import CHANNEL
+
+log = structlog.get_logger(__name__)
+
+_IN_FORCE = (CampaignState.ACTIVE.value, CampaignState.PAUSED.value)
+_EMPTY = Book({}, {})
+# How long to wait before listening again on a connection that was lost.
+_AGAIN_SECONDS = 1.0
+# A connection that has died silently is noticed by then.
+_LOOK_SECONDS = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Catalogue:
+    """The campaigns of one version."""
+
+    version: int
+    plans: Mapping[tuple[str, str], Plan]
+    """Active and paused ones by workspace and id."""
+    books: Mapping[str, Book]
+    """By workspace."""
+    types: frozenset[str]
+    """Of all events that concern any of them."""
+
+    def book(self, workspace: str) -> Book:
+        """Return the campaigns of a workspace."""
+        return self.books.get(workspace, _EMPTY)
+
+    @property
+    def paused(self) -> list[tuple[str, str]]:
+        """Which campaigns are paused."""
+        return [key for key, plan in self.plans.items() if plan.state is CampaignState.PAUSED]
+
+
+class Catalogues:
+    """Holds the newest catalogue that this process knows."""
+
+    def __init__(self, store: CampaignStore) -> None:
+        """Read from `store`."""
+        self._store = store
+        self.current = Catalogue(0, {}, {}, frozenset())
+
+    async def reload(self, *, unless: int = 0) -> Catalogue:
+        """Read the campaigns anew, unless their version is the one that is known."""
+        if unless and unless == self.current.version:
+            return self.current
+        version, campaigns = await self._store.load(_IN_FORCE)
+        if version > self.current.version:
+            contexts = Contexts()
+            plans: list[Plan] = []
+            for stored in campaigns:
+                try:
+                    plans.append(to_plan(stored, contexts))
+                except MeshError as error:
+                    # It compiled when it was saved: the library has changed since.
+                    log.error(
+                        "campaign_does_not_compile",
+                        workspace=stored.workspace,
+                        campaign=stored.campaign,
+                        reason=error.message,
+                    )
+            self.current = _catalogue(version, plans)
+            log.info("catalogue_loaded", version=version, campaigns=len(plans))
+        return self.current
+
+    async def listen(self, stopping: Stopping) -> None:
+        """Reload whenever campaigns change, until told to stop.
+
+        Only saves a turn from being judged twice: every commit compares the version.
+        """
+        while not stopping.is_set():
+            try:
+                await self._listen_once(stopping)
+            except MeshError as error:
+                log.warning("catalogue_not_heard", reason=error.message)
+                await stopping.wait(_AGAIN_SECONDS)
+
+    async def _listen_once(self, stopping: Stopping) -> None:
+        bell = Wake()
+
+        def hear(*_: object) -> None:
+            bell.ring()
+
+        async with self._store.database.connection() as connection:
+            await connection.add_listener(CHANNEL, hear)
+            try:
+                while not stopping.is_set():
+                    await self.reload()
+                    await bell.wait(stopping, seconds=_LOOK_SECONDS)
+                    if connection.is_closed():
+                        raise unavailable("postgres")
+            finally:
+                if not connection.is_closed():
+                    await connection.remove_listener(CHANNEL, hear)
+
+
+def _catalogue(version: int, plans: list[Plan]) -> Catalogue:
+    triggers: dict[str, dict[str, list[Plan]]] = defaultdict(lambda: defaultdict(list))
+    exceptions: dict[str, dict[str, list[Plan]]] = defaultdict(lambda: defaultdict(list))
+    types: set[str] = set()
+    for plan in plans:
+        triggers[plan.workspace][plan.trigger_type].append(plan)
+        types.add(plan.trigger_type)
+        for type_ in sorted({rule.event_type for rule in plan.exceptions}):
+            exceptions[plan.workspace][type_].append(plan)
+            types.add(type_)
+    books = {
+        workspace: Book(
+            {type_: tuple(some) for type_, some in triggers[workspace].items()},
+            {type_: tuple(some) for type_, some in exceptions[workspace].items()},
+        )
+        for workspace in {plan.workspace for plan in plans}
+    }
+    by_name = {(plan.workspace, plan.campaign): plan for plan in plans}
+    return Catalogue(version, by_name, books, frozenset(types))

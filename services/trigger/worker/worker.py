@@ -1,0 +1,134 @@
+"""The parts of the worker, put together; several processes may run one each."""
+
+import asyncio
+from uuid import uuid4
+
+from mesh.clock import Clock
+from mesh.eventlog import EventLog
+from mesh.postgres import Database
+from mesh.server import Stopping
+from services.trigger.clients import Peers
+from services.trigger.config import WorkerSettings
+from services.trigger.store import (
+    CampaignStore,
+    EnrollmentStore,
+    PositionStore,
+    QuarantineStore,
+    TurnStore,
+)
+from services.trigger.worker.catalogue import Catalogues
+from services.trigger.worker.housekeeping import Housekeeping
+from services.trigger.worker.lanes import Lane
+from services.trigger.worker.partitions import Partitions
+from services.trigger.worker.relay import Relay
+from services.trigger.worker.replays import Replays
+from services.trigger.worker.timers import Timers
+from services.trigger.worker.turns import Turns
+
+
+class Worker:
+    """Reads, judges, waits and relays."""
+
+    def __init__(
+        self,
+        database: Database,
+        event_log: EventLog,
+        peers: Peers,
+        clock: Clock,
+        settings: WorkerSettings,
+        *,
+        name: str = "",
+    ) -> None:
+        """Put the parts together; nothing runs yet."""
+        count = event_log.partitions
+        self._positions = PositionStore(database)
+        self._count = count
+        enrollments = EnrollmentStore(database, partitions=count)
+        self.catalogues = Catalogues(CampaignStore(database))
+        self.partitions = Partitions(
+            self._positions,
+            clock,
+            worker=name or str(uuid4()),
+            count=count,
+            lease=settings.partition_lease,
+        )
+        self.timers = Timers(
+            store=enrollments,
+            profile=peers.profile,
+            catalogues=self.catalogues,
+            partitions=self.partitions,
+            clock=clock,
+            lease=settings.send_lease,
+            batch_max=settings.timer_batch,
+        )
+        self.relay = Relay(
+            store=enrollments,
+            peers=peers,
+            catalogues=self.catalogues,
+            clock=clock,
+            expect=self.timers.expect_passage,
+            lease=settings.send_lease,
+            batch_max=settings.relay_batch,
+            owed_max=settings.owed_max,
+            lanes=settings.relay_lanes,
+            claim_every=settings.claim_every,
+        )
+        self.timers.relay = self.relay
+        self.turns = Turns(
+            store=TurnStore(database),
+            profile=peers.profile,
+            catalogues=self.catalogues,
+            partitions=self.partitions,
+            relay=self.relay,
+            timers=self.timers,
+            clock=clock,
+            lease=settings.send_lease,
+        )
+        self.lanes = [
+            Lane(
+                number,
+                lanes=settings.lanes,
+                log_=event_log,
+                turns=self.turns,
+                partitions=self.partitions,
+                relay=self.relay,
+                read_records=settings.read_records,
+                turn_events=settings.turn_events,
+                wait=settings.read_wait,
+            )
+            for number in range(settings.lanes)
+        ]
+        quarantine = QuarantineStore(database)
+        self.replays = Replays(
+            store=quarantine, log_=event_log, turns=self.turns, partitions=self.partitions
+        )
+        self.housekeeping = Housekeeping(
+            database=database,
+            enrollments=enrollments,
+            positions=self._positions,
+            quarantine=quarantine,
+            catalogues=self.catalogues,
+            partitions=self.partitions,
+            log_=event_log,
+            clock=clock,
+            retention=settings.retention,
+            log_retention=settings.log_retention,
+            every=settings.sweep_every,
+        )
+
+    async def prepare(self) -> None:
+        """Make ready what the parts rely on."""
+        await self._positions.prepare(self._count)
+
+    async def run(self, stopping: Stopping) -> None:
+        """Work until told to stop."""
+        await self.prepare()
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self.partitions.run(stopping))
+            group.create_task(self.catalogues.listen(stopping))
+            group.create_task(self.timers.run(stopping))
+            group.create_task(self.relay.run(stopping))
+            group.create_task(self.replays.run(stopping))
+            group.create_task(self.housekeeping.run(stopping))
+            for lane in self.lanes:
+                group.create_task(lane.run(stopping))

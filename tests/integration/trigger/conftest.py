@@ -1,0 +1,83 @@
+"""Trigger on a real PostgreSQL and a real Redis, with its peers in memory behind sockets."""
+
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from datetime import timedelta
+from itertools import count
+
+import pytest
+import pytest_asyncio
+
+from mesh import client, postgres
+from mesh.eventlog.redis_streams import RedisStreams
+from mesh.migrations import migrate
+from mesh.pages import PageTokens
+from mesh.postgres import Database
+from mesh.settings import load
+from services.trigger.__main__ import MIGRATIONS
+from services.trigger.clients import Delivery, Peers, Profile, Throttle
+from services.trigger.config import WorkerSettings
+from services.trigger.servicer import CampaignServicer, DecisionServicer, QuarantineServicer
+from services.trigger.store import CampaignStore, EnrollmentStore, QuarantineStore, RecordStore
+from services.trigger.worker import Worker
+from tests.integration.trigger.house import PARTITIONS, FakeClock, House
+from tests.integration.trigger.peers import memory_peers
+
+_numbers = count(1)
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def migrated_url(postgres_url: str) -> str:
+    await migrate(postgres_url, schema="trigger", folder=MIGRATIONS)
+    return postgres_url
+
+
+@pytest.fixture
+async def house(migrated_url: str, redis_url: str) -> AsyncIterator[House]:
+    """Trigger on empty stores, with one worker that holds every partition."""
+    clock = FakeClock()
+    settings = replace(
+        load(WorkerSettings, {}),
+        read_wait=timedelta(milliseconds=1),
+    )
+    async with (
+        postgres.connect(migrated_url, schema="trigger", size=12) as database,
+        RedisStreams.connect(
+            redis_url,
+            partitions=PARTITIONS,
+            allow_lossy=True,
+            prefix=f"test:{next(_numbers)}",
+        ) as event_log,
+        memory_peers() as memory,
+        client.connect(memory.address, key="k", service="profile") as profile,
+        client.connect(memory.address, key="k", service="throttle") as throttle,
+        client.connect(memory.address, key="k", service="delivery") as delivery,
+    ):
+        await _empty(database)
+        peers = Peers(Profile(profile), Throttle(throttle), Delivery(delivery))
+        tokens = PageTokens(b"secret")
+        enrollments = EnrollmentStore(database, partitions=PARTITIONS)
+        worker = Worker(database, event_log, peers, clock, settings, name="one")
+        await worker.prepare()
+        await worker.partitions.run_once()
+        yield House(
+            database=database,
+            log=event_log,
+            memory=memory,
+            peers=peers,
+            clock=clock,
+            settings=settings,
+            campaigns=CampaignServicer(CampaignStore(database), enrollments, tokens, clock),
+            decisions=DecisionServicer(RecordStore(database), tokens),
+            quarantine=QuarantineServicer(QuarantineStore(database), tokens, clock),
+            worker=worker,
+        )
+
+
+async def _empty(database: Database) -> None:
+    async with database.connection() as connection:
+        await connection.execute(
+            "TRUNCATE campaigns, replies, log_positions, workers, enrollments, entries,"
+            " decisions, quarantine"
+        )
+        await connection.execute("UPDATE catalogue SET version = version + 1")
