@@ -13,6 +13,11 @@ _FIELD: Final = b"r"
 # A blocking read must end before the socket's own timeout calls it a failure.
 _SOCKET_TIMEOUT: Final = timedelta(seconds=10)
 _LONGEST_WAIT: Final = _SOCKET_TIMEOUT / 2
+# An entry may be a megabyte; only its id is wanted, and often.
+_FIRST_ID: Final = (
+    "local found = redis.call('XRANGE', KEYS[1], ARGV[1], '+', 'COUNT', 1)"
+    " return found[1] and found[1][1]"
+)
 
 
 class LogNotDurable(Exception):
@@ -108,14 +113,12 @@ class RedisStreams:
             async with self._client.pipeline(transaction=False) as pipeline:
                 for partition, position in after.items():
                     start = f"({position}" if position else "-"
-                    pipeline.execute_command(
-                        "XRANGE", self._keys[partition], start, "+", "COUNT", 1
-                    )
+                    pipeline.execute_command("EVAL", _FIRST_ID, 1, self._keys[partition], start)
                 answers = await pipeline.execute()
         return {
-            partition: _append_time(entries[0][0].decode())
-            for partition, entries in zip(after, answers, strict=True)
-            if entries
+            partition: _append_time(entry_id.decode())
+            for partition, entry_id in zip(after, answers, strict=True)
+            if entry_id
         }
 
     def before(self, first: Position, second: Position) -> bool:
