@@ -133,7 +133,7 @@ for i, key in ipairs(KEYS) do
         wrote = true
         if place then
           -- Its lease had ended: it begins again.
-          place.time, place.lease = time, lease
+          place.bit, place.time, place.lease = BITS[channel], time, lease
         else
           place = {id = id, committed = false, bit = BITS[channel], time = time, lease = lease}
           places[#places + 1] = place

@@ -1,6 +1,7 @@
 """A throttle on a real PostgreSQL and a real Redis, behind a real socket, with a clock that is told the time."""
 
-from collections.abc import AsyncIterator
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -59,6 +60,7 @@ class Throttle:
     stub: "rpc.ThrottleServiceAsyncStub"
     caps_stub: "caps_rpc.FrequencyCapServiceAsyncStub"
     subscriptions_stub: "subscriptions_rpc.SubscriptionServiceAsyncStub"
+    channel: grpc.aio.Channel
     acme_channel: grpc.aio.Channel
     workspace: str
     """Of the test's own."""
@@ -159,6 +161,15 @@ class Throttle:
         )
 
 
+async def eventually(
+    holds: Callable[[], Awaitable[bool]], *, within: timedelta = timedelta(seconds=30)
+) -> None:
+    """Return when it holds; fail when it does not in time."""
+    async with asyncio.timeout(within.total_seconds()):
+        while not await holds():  # noqa: ASYNC110 — nobody sets an event for us
+            await asyncio.sleep(0.02)
+
+
 def send_id(number: int | str) -> bytes:
     return uuid5(NAMESPACE_URL, str(number)).bytes
 
@@ -211,6 +222,7 @@ def running(
                 stub=rpc.ThrottleServiceStub(channel),
                 caps_stub=caps_rpc.FrequencyCapServiceStub(channel),
                 subscriptions_stub=subscriptions_rpc.SubscriptionServiceStub(channel),
+                channel=channel,
                 acme_channel=acme,
                 workspace=workspace,
             )
