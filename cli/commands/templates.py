@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
 app = typer.Typer(no_args_is_help=True, help="Templates: what messages say.")
 
+# Sources are long; `get` shows them whole.
+_SUBJECT = 60
+
 TemplateArgument = Annotated[str, typer.Argument(help="Id or name.")]
 
 
@@ -109,5 +112,5 @@ def _row(template: "Template") -> tuple[str, ...]:
         ", ".join(parts),
         str(len(template.defaults)),
         time_text(template.update_time),
-        template.email.subject,
+        template.email.subject[:_SUBJECT],
     )

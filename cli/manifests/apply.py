@@ -55,9 +55,9 @@ class Result:
 class Applier:
     """Speaks with the services that keep what manifests describe."""
 
-    campaigns: campaigns_rpc.CampaignServiceAsyncStub
-    templates: templates_rpc.TemplateServiceAsyncStub
-    caps: caps_rpc.FrequencyCapServiceAsyncStub
+    campaigns: "campaigns_rpc.CampaignServiceAsyncStub"
+    templates: "templates_rpc.TemplateServiceAsyncStub"
+    caps: "caps_rpc.FrequencyCapServiceAsyncStub"
     parent: str
     _current: dict[str, ProtoMessage | None] = field(default_factory=dict)
 
@@ -239,6 +239,8 @@ def move_of(document: Document, state: str, *, known: bool) -> str:
 def located(document: Document, refusal: Refusal) -> list[tuple[Place, str]]:
     """Return what a service found wrong, each with its place in the file."""
     violations = refusal.violations or _of_expression(document, refusal)
+    if not violations and refusal.reason == "HOST_FORBIDDEN":
+        violations = [FieldViolation("webhook.url", refusal.message)]
     if not violations:
         return [(document.place, f"{document.title}: {refusal.message} [{refusal.reason}]")]
     return [_located(document, refusal, one) for one in violations]
@@ -264,9 +266,16 @@ def _located(document: Document, refusal: Refusal, violation: FieldViolation) ->
     text = f"{name}: {violation.description}"
     line, column = _within(refusal, violation)
     if line > 1 or (line == 1 and column > 1):
-        first = place.column if line == 1 else 1
+        # A block's lines are indented in the file and not in the text.
+        first = place.column if line == 1 and place.column > 1 else 1 + _indentation(place)
         place = Place(place.file, place.line + line - 1, first + max(column - 1, 0))
     return place, text
+
+
+def _indentation(place: Place) -> int:
+    lines = place.file.read_text("utf-8").splitlines()
+    written = lines[place.line - 1] if place.line <= len(lines) else ""
+    return len(written) - len(written.lstrip(" "))
 
 
 def _within(refusal: Refusal, violation: FieldViolation) -> tuple[int, int]:

@@ -115,6 +115,8 @@ class _Decoder:
             self._fault(document, f"`kind` is missing; expected one of {known}")
             return None
         text = self._text(node, "kind")
+        if text is None:
+            return None
         if text not in KINDS:
             self._fault(node, f"kind: {text!r} is none{_guess(text, KINDS)}; expected {known}")
             return None
@@ -125,6 +127,8 @@ class _Decoder:
             self._fault(document, "`id` is missing; expected kebab-case, as abandoned-cart")
             return ""
         text = self._text(node, "id")
+        if text is None:
+            return ""
         if re.fullmatch(RESOURCE_ID_PATTERN, text) is None:
             right = "must be kebab-case of at most 63 characters, as abandoned-cart"
             self._fault(node, f"id: {text!r} {right}")
@@ -137,6 +141,8 @@ class _Decoder:
             self._fault(node, f"state: a {kind.name} has none")
             return ""
         text = self._text(node, "state")
+        if text is None:
+            return ""
         if text not in kind.states:
             known = ", ".join(kind.states)
             self._fault(
@@ -213,7 +219,7 @@ class _Decoder:
         try:
             match descriptor.message_type.full_name:
                 case kinds.DURATION:
-                    target.FromTimedelta(parse_duration(self._text(node, path)))  # type: ignore[attr-defined]
+                    target.FromTimedelta(parse_duration(_raw(node)))  # type: ignore[attr-defined]
                     target.SetInParent()
                 case kinds.TIMESTAMP:
                     target.FromDatetime(parse_time(_raw(node)))  # type: ignore[attr-defined]
@@ -245,7 +251,7 @@ class _Decoder:
                 self._fault(node, f"{path}: expected a whole number, {_seen(node)}")
         return None
 
-    def _string(self, descriptor: FieldDescriptor, node: yaml.Node, path: str) -> str:
+    def _string(self, descriptor: FieldDescriptor, node: yaml.Node, path: str) -> str | None:
         text = self._text(node, path)
         collection = kinds.REFERENCES.get(descriptor.full_name)
         if collection is None or not text or text.startswith("workspaces/"):
@@ -254,9 +260,11 @@ class _Decoder:
 
     def _enum(self, descriptor: FieldDescriptor, node: yaml.Node, path: str) -> int | None:
         names = kinds.enum_names(descriptor)
-        text = self._text(node, path).lower()
-        if text in names:
-            return names[text]
+        text = self._text(node, path)
+        if text is None:
+            return None
+        if text.lower() in names:
+            return names[text.lower()]
         known = ", ".join(names)
         self._fault(node, f"{path}: {text!r} is none{_guess(text, names)}; expected {known}")
         return None
@@ -266,22 +274,25 @@ class _Decoder:
         if set(pairs) != {"file"}:
             self._fault(node, f"{path}: expected text, or `file: NAME` of a file beside this one")
             return None
-        named = self._file.parent / self._text(pairs["file"], path)
+        name = self._text(pairs["file"], path)
+        if name is None:
+            return None
+        named = self._file.parent / name
         self._places[path] = Place(named, 1, 1)
         return read_text(named, place_of(self._file, pairs["file"]), self._faults)
 
-    def _text(self, node: yaml.Node, path: str) -> str:
+    def _text(self, node: yaml.Node, path: str) -> str | None:
         place = place_of(self._file, node)
         if not isinstance(node, yaml.ScalarNode):
             self._fault(node, f"{path}: expected text, {_seen(node)}")
-            return ""
+            return None
         if _tag(node) != _TEXT:
             seen = _SAID.get(_tag(node), "something else")
             raw = node.value
             self._fault(
                 node, f"{path}: expected text; YAML reads {raw} as {seen}: put it in quotes"
             )
-            return ""
+            return None
         return fill_in(node.value, self._variables, place, self._faults)
 
     def _plain(self, node: yaml.Node, path: str, depth: int) -> Any:

@@ -64,6 +64,9 @@ KINDS: Mapping[str, Kind] = {kind.name: kind for kind in (CAP, TEMPLATE, CAMPAIG
 # Fields that hold names of resources; a manifest may say the id alone.
 REFERENCES: Mapping[str, str] = {f"{Message.DESCRIPTOR.full_name}.template": "templates"}
 
+# What services fill in where a manifest is silent.
+DEFAULTS: Mapping[str, str] = {f"{FrequencyCap.DESCRIPTOR.full_name}.on_breach": "suppress"}
+
 # Texts that may be long: `{file: welcome.txt}` reads them from beside the manifest.
 _WITH_FILES = {EmailPart.DESCRIPTOR.full_name, WebhookPart.DESCRIPTOR.full_name}
 

@@ -37,7 +37,9 @@ def as_plain(message: ProtoMessage) -> dict[str, Any]:
             if message.HasField(name):
                 found[name] = _single(message, field)
         elif value != field.default_value:
-            found[name] = _single(message, field)
+            single = _single(message, field)
+            if single != kinds.DEFAULTS.get(field.full_name):
+                found[name] = single
     return found
 
 

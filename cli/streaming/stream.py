@@ -4,12 +4,15 @@ import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
-from typing import Generic, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 import grpc.aio
 from beckon.ingest.v1 import ingest_service_pb2 as pb
 from beckon.ingest.v1.event_pb2 import Event
-from beckon.ingest.v1.ingest_service_pb2_grpc import IngestServiceAsyncStub
+
+if TYPE_CHECKING:
+    # Exists for the type checker only.
+    from beckon.ingest.v1.ingest_service_pb2_grpc import IngestServiceAsyncStub
 
 # A server that restarts is back within seconds; one that is gone should be told about.
 _ATTEMPTS = 8
@@ -52,7 +55,7 @@ Acknowledged = Callable[[Batch[Tag], pb.StreamEventsResponse], Awaitable[None]]
 class Sender(Generic[Tag]):
     """Sends batches in order and hands out each acknowledgement, in order, once."""
 
-    stub: IngestServiceAsyncStub
+    stub: "IngestServiceAsyncStub"
     parent: str
     acknowledged: Acknowledged[Tag]
     totals: Totals = field(default_factory=Totals)
