@@ -173,8 +173,9 @@ def translated() -> Iterator[None]:
     except _AWAY as error:
         raise unavailable("postgres") from error
     except driver.InterfaceError as error:
-        # The class covers misuse too; only lost connections are not our bug.
-        if "clos" in str(error):
+        # The class covers misuse too; only lost connections are not our bug. Rolling back on one
+        # that has just been lost is reported as misuse.
+        if "clos" in str(error) or isinstance(error.__context__, _AWAY):
             raise unavailable("postgres") from error
         raise
 
