@@ -131,22 +131,13 @@ def _event(
         properties = "{}"
     elif not properties.lstrip(" \t\r\n").startswith("{") or "\0" in properties:
         return Refused("properties_json", "must be a JSON object")
-    receive_us = place.receive_us
-    if event.HasField("occur_time"):
-        time = event.occur_time
-        claimed_us = time.seconds * 1_000_000 + time.nanos // 1000
-        occur_us = claimed_us + record.clock_offset_us
-        if not _EARLIEST_US <= occur_us <= receive_us + DAY_US:
-            return Refused(
-                "occur_time", "must lie between 2000-01-01 and a day after it was received"
-            )
-        # As claimed: a repeat may come with another correction and is the same event.
-        told = b"%d" % claimed_us
-    else:
-        occur_us, told = receive_us, b""
+    occurred = _occurred(event, place.receive_us, record.clock_offset_us)
+    if isinstance(occurred, Refused):
+        return occurred
+    occur_us, told = occurred
     fingerprint = xxh3_64_intdigest(b"\0".join((kind.encode(), name.encode(), told, content)))
     return Event(
-        receive_us,
+        place.receive_us,
         occur_us,
         fingerprint - _SIGN,
         event_uid(record.workspace, event_id),
@@ -159,6 +150,27 @@ def _event(
         place.log_position,
         properties,
     )
+
+
+def _occurred(
+    event: event_pb2.Event, receive_us: int, offset_us: int
+) -> tuple[int, bytes] | Refused:
+    """Return when it occurred, and what of that belongs to the content of the event.
+
+    As claimed: a repeat may come with another correction and is the same event. One
+    that claims nothing occurred when it was received, and its repeat is received later.
+    """
+    if not event.HasField("occur_time"):
+        return receive_us, b""
+    time = event.occur_time
+    claimed_us = time.seconds * 1_000_000 + time.nanos // 1000
+    if claimed_us == receive_us:
+        # The door may have written the time of receipt in; no caller's clock is that good.
+        return receive_us, b""
+    occur_us = claimed_us + offset_us
+    if not _EARLIEST_US <= occur_us <= receive_us + DAY_US:
+        return Refused("occur_time", "must lie between 2000-01-01 and a day after it was received")
+    return occur_us, b"%d" % claimed_us
 
 
 def _bad_ids(event_id: str, kind: str, name: str, prefix: str) -> Refused:

@@ -3,10 +3,12 @@
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from datetime import timedelta
+from time import perf_counter
 
 from beckon.profile.v1 import observation_service_pb2 as pb
 from beckon.profile.v1 import observation_service_pb2_grpc as rpc
 
+from mesh import metrics
 from mesh.errors import invalid_field
 from mesh.names import parse_name
 from services.profile import rules
@@ -45,8 +47,13 @@ class ObservationServicer(rpc.ObservationServiceServicer):
         async def work(turn: Turn) -> convert.Answers:
             return await self._observe(turn, taken, wanted)
 
+        begun = perf_counter()
         answers = await self._store.run(work, days=days)
-        return answers.together(taken)
+        metrics.BATCH_SIZE.labels(worker="observe").observe(sum(one.size for one in taken))
+        metrics.BATCH_SECONDS.labels(worker="observe").observe(perf_counter() - begun)
+        response = answers.together(taken)
+        metrics.EVENTS_DUPLICATE.labels(where="history").inc(len(response.duplicate_events))
+        return response
 
     async def BatchGetStandings(
         self, request: pb.BatchGetStandingsRequest, context: object

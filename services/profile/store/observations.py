@@ -10,6 +10,7 @@ import msgspec
 from asyncpg import exceptions as driver
 from beckon.errors.v1.error_reason_pb2 import ErrorReason
 
+from mesh import metrics
 from mesh.clock import Clock
 from mesh.errors import Aborted
 from mesh.ids import shard_of
@@ -191,6 +192,7 @@ class Observations:
                     )
                     return await work(turn)
             except Aborted:
+                metrics.WORKER_FAILURES.labels(worker="observe").inc()
                 if attempt == _ATTEMPTS_MAX - 1:
                     raise
             except driver.CheckViolationError:

@@ -157,12 +157,36 @@ async def test_other_content_is_refused(profiles: Profiles) -> None:
         an_event(properties={"total": 2}),
         an_event(kind="order_paid", properties={"total": 1}),
         an_event(profile="ben", properties={"total": 1}),
-        an_event(occurred=NOW, properties={"total": 1}),
+        an_event(occurred=NOW - timedelta(seconds=1), properties={"total": 1}),
     ]
     answer = await profiles.observe(a_record("2", *others))
 
     assert sorted(answer.failed_events) == [0, 1, 2, 3]
     assert await profiles.history() == ["e1"]
+
+
+@pytest.mark.parametrize("written_in", [False, True])
+async def test_an_event_without_a_time_is_the_same_whenever_it_is_received(
+    profiles: Profiles, written_in: bool
+) -> None:
+    later = NOW + timedelta(hours=2)
+    await profiles.observe(a_record("1", an_event(occurred=NOW if written_in else None)))
+    again = an_event(occurred=later if written_in else None)
+
+    answer = await profiles.observe(a_record("2", again, received=later))
+
+    assert list(answer.duplicate_events) == [0]
+
+
+async def test_an_event_is_the_same_under_another_correction_of_its_clock(
+    profiles: Profiles,
+) -> None:
+    event = an_event(occurred=NOW - timedelta(hours=1))
+    await profiles.observe(a_record("1", event, offset=timedelta(minutes=5)))
+
+    answer = await profiles.observe(a_record("2", event, offset=timedelta(minutes=6)))
+
+    assert list(answer.duplicate_events) == [0]
 
 
 @pytest.mark.parametrize("window", [timedelta(hours=1), timedelta(days=7), timedelta(days=30)])
