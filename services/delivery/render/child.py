@@ -20,7 +20,16 @@ from jinja2.exceptions import SecurityError, TemplateError, UndefinedError
 from jinja2.runtime import Context
 
 from services.delivery.render import sandbox
-from services.delivery.render.wire import Fault, Finding, Job, Rendered, Reply, Texts, Work
+from services.delivery.render.wire import (
+    OUT_OF_MEMORY,
+    Fault,
+    Finding,
+    Job,
+    Rendered,
+    Reply,
+    Texts,
+    Work,
+)
 
 _PR_SET_PDEATHSIG = 1
 _EMAIL = 1
@@ -63,8 +72,11 @@ class _Compiled:
         defaults: dict[str, Any] = _check_json(texts.defaults_json)
         self.defaults = [(path.split("."), value) for path, value in defaults.items()]
 
-    def parts(self) -> list[_Part]:
-        return [p for p in (self.subject, self.text, self.html, self.body) if p is not None]
+    def parts(self, channel: int) -> list[_Part]:
+        """Return the parts that a channel needs."""
+        mail = [] if channel == _WEBHOOK else [self.subject, self.text, self.html]
+        hook = [] if channel == _EMAIL else [self.body]
+        return [part for part in (*mail, *hook) if part is not None]
 
 
 _PLAIN = sandbox.make(html=False)
@@ -106,12 +118,16 @@ class _Child:
         try:
             rendered = _fill(compiled, work.channel, data)
         except UndefinedError:
-            return Rendered(fault=Fault.DATA_MISSING, detail=_missing(compiled, data))
+            return Rendered(
+                fault=Fault.DATA_MISSING, detail=_missing(compiled.parts(work.channel), data)
+            )
         except (MemoryError, SecurityError, OverflowError):
             return Rendered(fault=Fault.TEMPLATE_TOO_COSTLY)
         except Exception as error:  # noqa: BLE001 — a template can raise anything
             # `items|length` without items meets the method of that name.
-            missing = _missing(compiled, data) if isinstance(error, TypeError) else ""
+            missing = (
+                _missing(compiled.parts(work.channel), data) if isinstance(error, TypeError) else ""
+            )
             if missing:
                 return Rendered(fault=Fault.DATA_MISSING, detail=missing)
             return Rendered(fault=Fault.RENDER_FAILED, detail=type(error).__name__)
@@ -169,15 +185,10 @@ def _default(data: dict[str, Any], path: list[str], value: Any) -> None:
         data[last] = value
 
 
-def _missing(compiled: _Compiled, data: dict[str, Any]) -> str:
+def _missing(parts: list[_Part], data: dict[str, Any]) -> str:
     """Return the shortest paths that the template reads and the data lacks."""
     lacking = sorted(
-        {
-            path
-            for part in compiled.parts()
-            for path in part.paths()
-            if not sandbox.resolves(data, path)
-        }
+        {path for part in parts for path in part.paths() if not sandbox.resolves(data, path)}
     )
     return ", ".join(
         path for path in lacking if not any(path.startswith(f"{other}.") for other in lacking)
@@ -306,4 +317,4 @@ if __name__ == "__main__":
         main(*map(int, sys.argv[1:]))
     except (MemoryError, TemplateError):
         # The next child begins afresh.
-        os._exit(3)
+        os._exit(OUT_OF_MEMORY)

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -16,6 +17,7 @@ import structlog
 
 from services.delivery.model import Source
 from services.delivery.render.wire import (
+    OUT_OF_MEMORY,
     Fault,
     Finding,
     Job,
@@ -29,6 +31,10 @@ from services.delivery.render.wire import (
 log = structlog.get_logger(__name__)
 
 _HEAD = 4
+# The timer, the stack's end, the top level's MemoryError.
+_DESERVED = frozenset({-signal.SIGPROF, -signal.SIGXCPU, -signal.SIGSEGV, OUT_OF_MEMORY})
+# From the end of its socket to the end of the process.
+_GOING_SECONDS = 0.05
 # Answers of a whole batch pass at once.
 _BUFFER = 1 << 20
 # Templates a child holds compiled; past it the child forgets all and begins anew.
@@ -57,6 +63,11 @@ class RenderLimits:
 
 class _DiedError(Exception):
     """The child ended in the middle of a turn."""
+
+    def __init__(self, code: int | None) -> None:
+        super().__init__()
+        self.deserved = code in _DESERVED
+        """By its own limits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +130,13 @@ class Renderer:
         if all(strikes.get(work.template, 0) >= _STRIKES_MAX for work in works):
             return [Rendered(fault=Fault.TEMPLATE_TOO_COSTLY) for _ in works]
         try:
-            return (await self._turn(self._job(works, sources))).rendered
+            try:
+                return (await self._turn(self._job(works, sources))).rendered
+            except _DiedError as death:
+                if death.deserved:
+                    raise
+                # Somebody else ended it, the kernel for want of memory perhaps: once more.
+                return (await self._turn(self._job(works, sources))).rendered
         except _DiedError:
             if len(works) == 1:
                 template = works[0].template
@@ -158,8 +175,7 @@ class Renderer:
             message = "the rendering child did not answer in time"
             raise RenderUnavailable(message) from None
         except (asyncio.IncompleteReadError, ConnectionError) as error:
-            self._kill()
-            raise _DiedError from error
+            raise _DiedError(self._kill()) from error
         except BaseException:
             # Half an answer may be on the way.
             self._kill()
@@ -179,14 +195,20 @@ class Renderer:
         self._child = _Child(process, reader, writer)
         return self._child
 
-    def _kill(self) -> None:
+    def _kill(self) -> int | None:
+        """End the child; return how it ended."""
         child, self._child = self._child, None
         self._known.clear()
-        if child is not None:
-            child.writer.close()
+        if child is None:
+            return None
+        child.writer.close()
+        try:
+            # One that closed its end is about to be gone, and by what says whose fault it was.
+            return child.process.wait(_GOING_SECONDS if child.reader.at_eof() else 0)
+        except subprocess.TimeoutExpired:
             child.process.kill()
             # Killed: it is gone within the millisecond, and leaves nothing behind.
-            child.process.wait()
+            return child.process.wait()
 
 
 def _spawn(limits: RenderLimits) -> tuple[subprocess.Popen[bytes], socket.socket]:

@@ -7,6 +7,9 @@ import msgspec
 
 from services.delivery.model import Source
 
+OUT_OF_MEMORY = 3
+"""With what the child ends when not even a message can be given up singly."""
+
 
 class Fault(StrEnum):
     """Why a template gave no text. Stands in `Delivery.error`."""

@@ -4,12 +4,13 @@ import asyncio
 import json
 import signal
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from time import monotonic
+from types import MappingProxyType
 from uuid import UUID, uuid4
 
 import grpc
@@ -138,7 +139,7 @@ async def service(
     *,
     hooks: str = "",
     inbox: tuple[str, int] = ("127.0.0.1", 9),
-    **settings: str,
+    settings: Mapping[str, str] = MappingProxyType({}),
 ) -> AsyncIterator[Service]:
     """Run delivery until the end of the block."""
     keys = folder / "keys.json"
