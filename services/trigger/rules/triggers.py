@@ -89,9 +89,13 @@ def enroll(
     now: datetime,
     at_once: bool = True,
 ) -> Enrollment:
-    """Return the passage that begins; one that is due already is released `at_once`."""
+    """Return the passage that begins; one that is due already is released `at_once`.
+
+    Not so where exceptions had a delay to come in: they may stand right behind the event in a log
+    that is judged late, so the timer releases it, which looks there first.
+    """
     due = max(event.occur_time + plan.delay, now)
-    released = at_once and due <= now
+    released = at_once and due <= now and not (plan.delay and plan.exceptions)
     expire = expiry(plan, due)
     return Enrollment(
         key=plan.key(profile),

@@ -2,7 +2,7 @@
 
 # ruff: noqa: S608 — statements are put together from constants of this file only
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from uuid import UUID
 
@@ -23,17 +23,17 @@ class EnrollmentStore:
         self._database = database
         self._partitions = partitions
 
-    async def due(
-        self, partitions: Collection[int], now: datetime, *, limit: int
-    ) -> list[Enrollment]:
-        """Return waiting passages of the partitions whose time has come, the oldest first."""
+    async def due(self, until: Mapping[int, datetime], *, limit: int) -> list[Enrollment]:
+        """Return waiting passages whose time came until that of their partition, oldest first."""
         async with self._database.connection() as connection:
             rows = await connection.fetch(
                 f"SELECT * FROM enrollments WHERE state = {_WAITING} AND wake_time <= $1"
-                " AND (shard % $2) = ANY($3::integer[]) ORDER BY wake_time LIMIT $4",
-                now,
+                # Null for partitions that nobody asked for.
+                " AND wake_time <= ($2::timestamptz[])[shard % $3 + 1]"
+                " ORDER BY wake_time LIMIT $4",
+                max(until.values()),
+                [until.get(partition) for partition in range(self._partitions)],
                 self._partitions,
-                list(partitions),
                 limit,
             )
         return [enrollment_of(row) for row in rows]

@@ -11,6 +11,7 @@ import structlog
 from mesh import metrics
 from mesh.clock import Clock
 from mesh.errors import MeshError
+from mesh.eventlog import EventLog
 from mesh.server import Stopping
 from mesh.wake import Wake
 from services.trigger.clients import Profile
@@ -29,11 +30,17 @@ log = structlog.get_logger(__name__)
 # Other workers begin passages of our people too: they are found by looking.
 _LOOK = timedelta(seconds=1)
 _FAILED_SECONDS = 1.0
+# How soon the log is asked again when what is unread in it holds a passage back.
+_BEHIND_SECONDS = 0.02
 _ATTEMPTS_MAX = 20
 
 
 class Timers:
-    """Fires the timers of the people whose partitions this worker holds."""
+    """Fires the timers of the people whose partitions this worker holds.
+
+    None fires before all that the log had when it was due is judged: what is behind, or was
+    away, still lets every exception stop its message.
+    """
 
     def __init__(
         self,
@@ -42,12 +49,14 @@ class Timers:
         profile: Profile,
         catalogues: Catalogues,
         partitions: Partitions,
+        log_: EventLog,
         clock: Clock,
         lease: timedelta,
         batch_max: int,
     ) -> None:
         """Take what timers need; `relay` is to be set before they run."""
         self._store = store
+        self._log = log_
         self._profile = profile
         self._catalogues = catalogues
         self._partitions = partitions
@@ -56,6 +65,7 @@ class Timers:
         self._batch_max = batch_max
         self._wake = Wake()
         self._next: datetime | None = None
+        self._behind = False
         self.relay: Relay
 
     def expect(self, wake_time: datetime) -> None:
@@ -85,13 +95,30 @@ class Timers:
 
     async def run_once(self) -> int:
         """Fire what is due now, at most one batch; return how many were looked at."""
-        held = self._partitions.held
-        if not held:
+        until = await self._judged_until()
+        if not until:
             return 0
-        due = await self._store.due(held, self._clock.now(), limit=self._batch_max)
+        due = await self._store.due(until, limit=self._batch_max)
         if due:
             await self._fire(due)
         return len(due)
+
+    async def _judged_until(self) -> dict[int, datetime]:
+        """Return, per partition held, up to when nothing in the log is left to be judged."""
+        positions = self._partitions.positions()
+        now = self._clock.now()
+        if not positions:
+            return {}
+        # In this order: what is appended after we asked came later than `now`.
+        unread = await self._log.oldest_unread(positions)
+        until = {
+            partition: min(now, unread[partition] - timedelta.resolution)
+            if partition in unread
+            else now
+            for partition in positions
+        }
+        self._behind = min(until.values()) < now
+        return until
 
     async def _wait(self, stopping: Stopping) -> None:
         self._next = None
@@ -106,6 +133,8 @@ class Timers:
             now = self._clock.now()
             left = _LOOK if self._next is None else min(_LOOK, self._next - now)
             if left <= timedelta(0):
+                if self._behind:
+                    await stopping.wait(_BEHIND_SECONDS)
                 return
             before = self._next
             await self._wake.wait(stopping, seconds=left.total_seconds())

@@ -57,6 +57,7 @@ class Worker:
             profile=peers.profile,
             catalogues=self.catalogues,
             partitions=self.partitions,
+            log_=event_log,
             clock=clock,
             lease=settings.send_lease,
             batch_max=settings.timer_batch,
