@@ -29,7 +29,7 @@ async def main(config: Config) -> None:
         tokens = PageTokens.from_keys_file(config.server.keys_file)
         profile = ProfileServicer(Profiles(database), clock, tokens)
         housekeeper = Housekeeper(
-            store, clock, days_ahead=config.days_ahead, answers_kept=config.answers_kept
+            store, clock, weeks_ahead=config.weeks_ahead, answers_kept=config.answers_kept
         )
         await serve(
             config.server,

@@ -64,9 +64,9 @@ class Config:
         doc="How long a repeated log record is answered exactly as the first time; later it still"
         " has no effect, but standings are those of the moment",
     )
-    days_ahead: int = setting(
-        "PROFILE_DAYS_AHEAD",
-        integer(least=1, most=30),
-        default=3,
-        doc="Partitions of the history that are made before their day comes",
+    weeks_ahead: int = setting(
+        "PROFILE_WEEKS_AHEAD",
+        integer(least=1, most=8),
+        default=1,
+        doc="Partitions of the history that are made before their week comes",
     )

@@ -13,6 +13,8 @@ PROFILE_UPDATED = "profile_updated"
 """The event type whose properties set facts of the profile."""
 
 DAY_US = 86_400_000_000
+WEEK_US = 7 * DAY_US
+"""One partition of the history."""
 
 PersonKey: TypeAlias = tuple[str, str]
 """Workspace and profile id."""

@@ -1,4 +1,4 @@
-"""What profile does unasked: makes the days of the history ahead, forgets old answers."""
+"""What profile does unasked: makes the weeks of the history ahead, forgets old answers."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -16,19 +16,19 @@ _EVERY_SECONDS = 600.0
 # So much at a time that nobody waits for its locks.
 _FORGET_MAX = 10_000
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_DAY = timedelta(days=1)
+_WEEK = timedelta(weeks=1)
 
 
 class Housekeeper:
     """Keeps the tables ready and small."""
 
     def __init__(
-        self, store: Observations, clock: Clock, *, days_ahead: int, answers_kept: timedelta
+        self, store: Observations, clock: Clock, *, weeks_ahead: int, answers_kept: timedelta
     ) -> None:
         """Take what to keep in order, and how far."""
         self._store = store
         self._clock = clock
-        self._days_ahead = days_ahead
+        self._weeks_ahead = weeks_ahead
         self._answers_kept = answers_kept
 
     async def run(self, stopping: Stopping) -> None:
@@ -37,16 +37,16 @@ class Housekeeper:
             try:
                 await self.run_once()
             except MeshError as error:
-                # Nothing waits for us: a batch makes a missing day itself.
+                # Nothing waits for us: a batch makes a missing week itself.
                 metrics.WORKER_FAILURES.labels(worker="profile_housekeeper").inc()
                 log.warning("housekeeping_failed", reason=error.message)
             await stopping.wait(_EVERY_SECONDS)
 
     async def run_once(self) -> None:
-        """Make the days from today on, and forget answers that nobody will ask for again."""
+        """Make the weeks from this one on, and forget answers that nobody will ask for again."""
         now = self._clock.now()
-        today = (now - _EPOCH) // _DAY
-        await self._store.make_days(range(today, today + self._days_ahead + 1))
+        week = (now - _EPOCH) // _WEEK
+        await self._store.make_weeks(range(week, week + self._weeks_ahead + 1))
         while (
             await self._store.forget_answers(before=now - self._answers_kept, limit=_FORGET_MAX)
             == _FORGET_MAX

@@ -33,7 +33,7 @@ _SIGN = 1 << 63
 
 
 class Place(NamedTuple):
-    """Where a record stands; says which day it belongs to as well."""
+    """Where a record stands; says which week it belongs to as well."""
 
     receive_us: int
     log_partition: int
@@ -92,7 +92,7 @@ def _record(observed: pb.ObservedRecord, first_index: int) -> Record:
     size = len(record.events)
     bad = _bad_record(record)
     if bad is not None:
-        # Of a time outside the calendar there is no day either: it is only answered.
+        # Of a time outside the calendar there is no week either: it is only answered.
         return Record(place, first_index, size, [], dict.fromkeys(range(size), bad))
     events: list[Event] = []
     refused: dict[int, Refused] = {}

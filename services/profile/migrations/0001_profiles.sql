@@ -20,7 +20,8 @@ CREATE TABLE profiles (
     PRIMARY KEY (workspace, profile_id)
 ) WITH (fillfactor = 80, autovacuum_vacuum_scale_factor = 0.05);
 
--- What people did, one partition a day of receipt (see make_day).
+-- What people did, one partition a week of receipt (see make_week). A week and not a day: an event
+-- id is looked for in every partition of its window, at 2 microseconds each (measured).
 CREATE TABLE history (
     receive_us bigint NOT NULL,                -- microseconds since the epoch
     occur_us bigint NOT NULL,                  -- by the corrected clock
@@ -54,15 +55,15 @@ CREATE TABLE answers (
 ALTER TABLE answers ALTER COLUMN answer SET STORAGE EXTERNAL;
 CREATE INDEX answers_create_time ON answers USING brin (create_time);
 
--- Makes the partition of one day, from `since_us` to `until_us`, unless it is there. Attached, not
+-- Makes the partition of one week, from `since_us` to `until_us`, unless it is there. Attached, not
 -- created as a partition: that would wait for every reader and writer of the whole history.
-CREATE FUNCTION make_day(day text, since_us bigint, until_us bigint) RETURNS void
+CREATE FUNCTION make_week(first_day text, since_us bigint, until_us bigint) RETURNS void
 LANGUAGE plpgsql AS $$
 DECLARE
-    child text := 'history_' || day;
+    child text := 'history_' || first_day;
 BEGIN
-    -- Two makers of one day: the second waits here and then finds it.
-    PERFORM pg_advisory_xact_lock(hashtext(current_schema() || '.make_day'));
+    -- Two makers of one week: the second waits here and then finds it.
+    PERFORM pg_advisory_xact_lock(hashtext(current_schema() || '.make_week'));
     IF to_regclass(format('%I.%I', current_schema(), child)) IS NOT NULL THEN
         RETURN;
     END IF;

@@ -15,8 +15,8 @@ from services.profile import rules
 from services.profile.convert import answers as convert
 from services.profile.convert.records import Record, records
 from services.profile.model import (
-    DAY_US,
     NOBODY,
+    WEEK_US,
     Event,
     Observation,
     PersonKey,
@@ -42,13 +42,13 @@ class ObservationServicer(rpc.ObservationServiceServicer):
     ) -> pb.ObserveEventsResponse:
         taken = records(request)
         wanted = frozenset(request.standing_types)
-        days = {record.place.receive_us // DAY_US for record in taken if record.events}
+        weeks = {record.place.receive_us // WEEK_US for record in taken if record.events}
 
         async def work(turn: Turn) -> convert.Answers:
             return await self._observe(turn, taken, wanted)
 
         begun = perf_counter()
-        answers = await self._store.run(work, days=days)
+        answers = await self._store.run(work, weeks=weeks)
         metrics.BATCH_SIZE.labels(worker="observe").observe(sum(one.size for one in taken))
         metrics.BATCH_SECONDS.labels(worker="observe").observe(perf_counter() - begun)
         response = answers.together(taken)

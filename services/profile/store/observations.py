@@ -16,7 +16,7 @@ from mesh.errors import Aborted
 from mesh.ids import shard_of
 from mesh.postgres import Connection, Database
 from services.profile.convert.records import Place
-from services.profile.model import DAY_US, Earlier, Event, PersonKey, Profile
+from services.profile.model import WEEK_US, Earlier, Event, PersonKey, Profile
 from services.profile.store.rows import columns, read_profiles
 
 # The first without locks, then with them; more than a few lost races in a row mean that
@@ -168,11 +168,11 @@ class Observations:
         """Take the pool and the clock."""
         self._database = database
         self._clock = clock
-        # Days that have a partition; only a hint, see `run`.
-        self._days: set[int] = set()
+        # Weeks that have a partition; only a hint, see `run`.
+        self._weeks: set[int] = set()
 
-    async def run(self, work: Callable[[Turn], Awaitable[_T]], *, days: Iterable[int]) -> _T:
-        """Return what `work` returns, done in one transaction on these days of receipt.
+    async def run(self, work: Callable[[Turn], Awaitable[_T]], *, weeks: Iterable[int]) -> _T:
+        """Return what `work` returns, done in one transaction on these weeks of receipt.
 
         `work` is done again, from the start, when another writer was faster, and
         when the database refuses the content of events: then `turn.unkeepable` names them.
@@ -181,9 +181,9 @@ class Observations:
             Aborted: Other writers were faster again and again.
         """
         unkeepable: frozenset[Event] = frozenset()
-        wanted = set(days)
+        wanted = set(weeks)
         for attempt in range(_ATTEMPTS_MAX):
-            await self.make_days(wanted - self._days)
+            await self.make_weeks(wanted - self._weeks)
             turn: Turn | None = None
             try:
                 async with self._database.transaction() as connection:
@@ -196,8 +196,8 @@ class Observations:
                 if attempt == _ATTEMPTS_MAX - 1:
                     raise
             except driver.CheckViolationError:
-                # The partition of a day is gone.
-                self._days.clear()
+                # The partition of a week is gone.
+                self._weeks.clear()
             except (driver.DataError, driver.ProgramLimitExceededError):
                 bad = await self._find_unkeepable(turn.kept if turn is not None else ())
                 if not bad:
@@ -205,15 +205,15 @@ class Observations:
                 unkeepable |= bad
         raise Aborted(ErrorReason.ERROR_REASON_CONFLICT, "other writers were faster")
 
-    async def make_days(self, days: Iterable[int]) -> None:
-        """Make the partitions of these days, counted from the epoch, where they are missing."""
-        for day in sorted(days):
-            name = (_EPOCH + timedelta(days=day)).strftime("%Y%m%d")
+    async def make_weeks(self, weeks: Iterable[int]) -> None:
+        """Make the partitions of these weeks, counted from the epoch, where they are missing."""
+        for week in sorted(weeks):
+            name = (_EPOCH + timedelta(weeks=week)).strftime("%Y%m%d")
             async with self._database.connection() as connection:
                 await connection.execute(
-                    "SELECT make_day($1, $2, $3)", name, day * DAY_US, (day + 1) * DAY_US
+                    "SELECT make_week($1, $2, $3)", name, week * WEEK_US, (week + 1) * WEEK_US
                 )
-            self._days.add(day)
+            self._weeks.add(week)
 
     async def forget_answers(self, *, before: datetime, limit: int = 10_000) -> int:
         """Delete remembered answers that are older, at most `limit`; return how many."""

@@ -35,7 +35,7 @@ UPDATE profiles AS p SET version = version + 1, email = $3, phone = $4, time_zon
     locale = $6, attributes = $7, update_time = $8
 WHERE workspace = $1 AND profile_id = $2 RETURNING {KNOWN_COLUMNS}
 """  # noqa: S608 — put together from constants
-# The first condition finds the days, the second the place within them.
+# The first condition finds the weeks, the second the place within them.
 _HISTORY = """
 SELECT receive_us, log_index, event_uid, event_id, type, occur_us, properties
 FROM history

@@ -111,7 +111,7 @@ async def main(size: int) -> None:
                     await run(profiles, server, name, lanes)
                 sizes = await profiles.fetch(
                     "SELECT pg_total_relation_size('profiles') AS p,"
-                    " pg_total_relation_size('history_20261120') AS h"
+                    " pg_total_relation_size('history_20261119') AS h"
                 )
                 hot = await profiles.fetch(
                     "SELECT n_tup_upd, n_tup_hot_upd FROM pg_stat_user_tables"

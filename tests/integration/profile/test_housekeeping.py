@@ -12,35 +12,39 @@ from services.profile.config import Config
 from services.profile.worker import Housekeeper
 from tests.integration.profile.world import Profiles, a_record, an_event
 
-DAYS = "SELECT relname FROM pg_class WHERE relname LIKE 'history\\_2%' AND relkind = 'r' ORDER BY 1"
+WEEKS = (
+    "SELECT relname FROM pg_class WHERE relname LIKE 'history\\_2%' AND relkind = 'r' ORDER BY 1"
+)
 
 
 def housekeeper(profiles: Profiles) -> Housekeeper:
-    return Housekeeper(profiles.store, profiles.clock, days_ahead=2, answers_kept=timedelta(days=1))
+    return Housekeeper(
+        profiles.store, profiles.clock, weeks_ahead=2, answers_kept=timedelta(days=1)
+    )
 
 
-async def days(profiles: Profiles) -> list[str]:
-    return [row["relname"] for row in await profiles.fetch(DAYS)]
+async def weeks(profiles: Profiles) -> list[str]:
+    return [row["relname"] for row in await profiles.fetch(WEEKS)]
 
 
-async def test_days_are_made_ahead_and_once(profiles: Profiles) -> None:
+async def test_weeks_are_made_ahead_and_once(profiles: Profiles) -> None:
     keeper = housekeeper(profiles)
 
     await asyncio.gather(*(keeper.run_once() for _ in range(4)))
 
-    assert await days(profiles) == ["history_20261122", "history_20261123", "history_20261124"]
+    assert await weeks(profiles) == ["history_20261119", "history_20261126", "history_20261203"]
 
 
-async def test_the_next_day_is_made_while_events_flow(profiles: Profiles) -> None:
+async def test_the_next_week_is_made_while_events_flow(profiles: Profiles) -> None:
     keeper = housekeeper(profiles)
     await keeper.run_once()
     async with profiles.database.transaction() as busy:
-        # A writer in the middle of its turn must not hold up the making of days, nor be held up.
+        # A writer in the middle of its turn must not hold up the making of weeks, nor be held up.
         await busy.execute("LOCK TABLE history IN ROW EXCLUSIVE MODE")
-        profiles.clock.advance(timedelta(days=1))
+        profiles.clock.advance(timedelta(weeks=1))
         await asyncio.wait_for(keeper.run_once(), 5)
 
-    assert (await days(profiles))[-1] == "history_20261125"
+    assert (await weeks(profiles))[-1] == "history_20261210"
 
 
 async def test_old_answers_are_forgotten_and_young_ones_kept(profiles: Profiles) -> None:

@@ -209,7 +209,7 @@ async def test_a_record_from_outside_the_calendar_is_set_aside(
     assert await profiles.history() == ["e2"]
 
 
-async def test_days_are_made_when_they_are_needed(profiles: Profiles) -> None:
+async def test_weeks_are_made_when_they_are_needed(profiles: Profiles) -> None:
     moments = [datetime(2000, 1, 1, tzinfo=UTC), NOW, datetime(9999, 12, 30, tzinfo=UTC)]
 
     answer = await profiles.observe(
@@ -220,27 +220,27 @@ async def test_days_are_made_when_they_are_needed(profiles: Profiles) -> None:
     )
 
     assert not answer.failed_events
-    rows = await profiles.fetch("SELECT tableoid::regclass::text AS day FROM history ORDER BY 1")
-    assert [row["day"] for row in rows] == [
-        "history_20000101",
-        "history_20261122",
+    rows = await profiles.fetch("SELECT tableoid::regclass::text AS week FROM history ORDER BY 1")
+    assert [row["week"] for row in rows] == [
+        "history_19991230",
+        "history_20261119",
         "history_99991230",
     ]
 
 
-async def test_midnight_belongs_to_the_day_that_begins(profiles: Profiles) -> None:
-    midnight = datetime(2026, 11, 23, tzinfo=UTC)
+async def test_midnight_belongs_to_the_week_that_begins(profiles: Profiles) -> None:
+    midnight = datetime(2026, 11, 26, tzinfo=UTC)
     before = a_record("1", an_event("e1"), received=midnight - timedelta(microseconds=1))
 
     await profiles.observe(before, a_record("2", an_event("e2"), received=midnight))
 
-    rows = await profiles.fetch("SELECT tableoid::regclass::text AS day FROM history ORDER BY 1")
-    assert [row["day"] for row in rows] == ["history_20261122", "history_20261123"]
+    rows = await profiles.fetch("SELECT tableoid::regclass::text AS week FROM history ORDER BY 1")
+    assert [row["week"] for row in rows] == ["history_20261119", "history_20261126"]
 
 
-async def test_a_day_that_was_dropped_meanwhile_is_made_again(profiles: Profiles) -> None:
+async def test_a_week_that_was_dropped_meanwhile_is_made_again(profiles: Profiles) -> None:
     await profiles.observe(a_record("1", an_event("e1")))
-    await profiles.fetch("DROP TABLE history_20261122")
+    await profiles.fetch("DROP TABLE history_20261119")
 
     await profiles.observe(a_record("2", an_event("e2")))
 
