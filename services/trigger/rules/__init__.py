@@ -7,7 +7,6 @@ from services.trigger.rules.release import (
     after_throttle,
     judge_owed,
     judge_release,
-    refused_by_peer,
 )
 from services.trigger.rules.sharing import Share, share
 from services.trigger.rules.triggers import judge_trigger, recipient_of
@@ -24,6 +23,5 @@ __all__ = [
     "judge_release",
     "judge_trigger",
     "recipient_of",
-    "refused_by_peer",
     "share",
 ]

@@ -119,9 +119,3 @@ def after_cancel(passage: Enrollment, *, canceled: bool, now: datetime) -> Enrol
         return replace(passage, state=EnrollmentState.EXITED)
     late = passed("exception", "came too late: a provider has the message", now)
     return replace(passage, state=EnrollmentState.SENT, gates=(*passage.gates, late))
-
-
-def refused_by_peer(passage: Enrollment, peer: str, said: str, *, now: datetime) -> Enrollment:
-    """Return the passage whose send a peer will never take."""
-    gate = refused(peer, said, now)
-    return replace(passage, state=EnrollmentState.EXITED, gates=(*passage.gates, gate))

@@ -31,7 +31,7 @@ from services.trigger.model import (
     Suppressed,
     ThrottleVerdict,
 )
-from services.trigger.rules import after_cancel, after_throttle, judge_owed, refused_by_peer
+from services.trigger.rules import after_cancel, after_throttle, judge_owed
 from services.trigger.store import EnrollmentStore
 from services.trigger.worker.catalogue import Catalogues
 from services.trigger.worker.spans import record_reserve
@@ -235,11 +235,11 @@ class Relay:
             await self._send(sends[:middle], stopping)
             await self._send(sends[middle:], stopping)
             return
-        passage = sends[0][0]
-        log.error("send_refused", reason=error.message, campaign=passage.key.campaign)
+        # It stays owed: whether the peer did its work before it failed, nobody knows. It is
+        # claimed and judged again when its lease runs out, until it is taken or expires.
+        campaign = sends[0][0].key.campaign
+        log.error("send_refused", reason=error.message, campaign=campaign)
         metrics.WORKER_FAILURES.labels(worker="relay").inc()
-        over = refused_by_peer(passage, "delivery", error.message, now=self._clock.now())
-        await self._again(stopping, lambda: self._store.settle([over]))
 
     async def _cancel(self, cancels: Sequence[Enrollment], stopping: Stopping) -> None:
         items = [

@@ -1,6 +1,6 @@
 """Trigger with all it stands on, and builders of what it is given."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from itertools import count
 from typing import Any
@@ -58,8 +58,15 @@ class House:
     worker: Worker
     stopping: Stopping = field(default_factory=Stopping)
 
-    def another_worker(self, name: str) -> Worker:
-        return Worker(self.database, self.log, self.peers, self.clock, self.settings, name=name)
+    def another_worker(self, name: str, **settings: Any) -> Worker:
+        return Worker(
+            self.database,
+            self.log,
+            self.peers,
+            self.clock,
+            replace(self.settings, **settings),
+            name=name,
+        )
 
     async def append(
         self,
@@ -92,12 +99,23 @@ class House:
     async def work(self, worker: Worker | None = None) -> None:
         """Judge all that is in the log, fire what is due, relay what is owed."""
         one = worker or self.worker
-        for lane in one.lanes:
-            while await lane.run_once(self.stopping):
-                pass
+        await self.judge(one)
         while await one.timers.run_once():
             pass
         await one.relay.drain(self.stopping)
+
+    async def judge(self, worker: Worker | None = None) -> None:
+        """Judge all that is in the log; what is released stays with the worker."""
+        for lane in (worker or self.worker).lanes:
+            while await lane.run_once(self.stopping):
+                pass
+
+    async def succeed(self, name: str = "two") -> Worker:
+        """Let every lease run out and return a worker that takes over everything."""
+        self.clock.advance(seconds=60)
+        successor = self.another_worker(name)
+        await successor.partitions.run_once()
+        return successor
 
     async def launch(self, campaign: Campaign, name: str = "cart") -> Campaign:
         """Create and launch a campaign."""

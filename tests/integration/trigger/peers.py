@@ -51,6 +51,14 @@ class Faults:
         """Keep calls waiting until the event is set."""
         return self.gates.setdefault(method, asyncio.Event())
 
+    def clear(self) -> None:
+        """Plan nothing any more, and let go what was held."""
+        self._before.clear()
+        self._after.clear()
+        for gate in self.gates.values():
+            gate.set()
+        self.gates.clear()
+
     async def around(self, method: str, context: Any, work: Callable[[], T]) -> T:
         self.calls[method] += 1
         if method in self.gates:
@@ -82,6 +90,10 @@ class MemoryProfile(profile_rpc.ObservationServiceServicer):
         self.keep_all = False
         self._places: dict[str, tuple[int, str]] = {}
         self._answers: dict[tuple[int, str, int], profile_pb.Standing] = {}
+
+    def forget(self, event_id: str, workspace: str = "acme") -> None:
+        """Forget an event id, as after seven days."""
+        del self._places[f"{workspace}/{event_id}"]
 
     async def ObserveEvents(
         self, request: profile_pb.ObserveEventsRequest, context: Any
