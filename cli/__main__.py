@@ -11,6 +11,7 @@ from cli.commands import (
     events,
     inbox,
     messages,
+    migrate,
     profiles,
     quarantine,
     subscriptions,
@@ -31,6 +32,7 @@ up.add_to(app)
 demo.add_to(app)
 apply.add_to(app)
 trace.add_to(app)
+migrate.add_to(app)
 for name, group in {
     "events": events.app,
     "messages": messages.app,

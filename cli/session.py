@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable, Coroutine
 from contextlib import AsyncExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Self
+from typing import TYPE_CHECKING, Annotated, Any, Self, TypeVar
 
 import typer
 
@@ -153,6 +153,7 @@ def parse_targets(text: str) -> dict[str, str]:
     return targets
 
 
+Done = TypeVar("Done")
 Command = Callable[..., Coroutine[Any, Any, None]]
 
 
@@ -205,20 +206,30 @@ def guarded(run: Callable[..., None]) -> Callable[..., None]:
 
 
 async def _run(function: Command, session: Session, values: dict[str, Any]) -> None:
+    async with session:
+        await run_guarded(function(session, **values), session)
+
+
+async def run_guarded(work: Coroutine[Any, Any, Done], session: Session | None = None) -> Done:
+    """Await work; turn what services and stack refuse into problems.
+
+    Raises:
+        Problem: Saying what was refused, and what would help.
+    """
     import grpc.aio
 
     from mesh.errors import MeshError
     from stack.errors import StackError
 
-    async with session:
-        try:
-            await function(session, **values)
-        except grpc.aio.AioRpcError as error:
-            raise explain(refusal_of(error), service=session.last_service) from error
-        except StackError as error:
-            raise Problem(str(error), reason="NO_STACK") from error
-        except MeshError as error:
-            raise Problem(error.message, reason="FIELD_INVALID") from error
+    try:
+        return await work
+    except grpc.aio.AioRpcError as error:
+        service = session.last_service if session is not None else ""
+        raise explain(refusal_of(error), service=service) from error
+    except StackError as error:
+        raise Problem(str(error), reason="STACK") from error
+    except MeshError as error:
+        raise Problem(error.message, reason="FIELD_INVALID") from error
 
 
 def _shared(

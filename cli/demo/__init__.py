@@ -1,0 +1,1 @@
+"""The demonstration: real orders in, messages out, counted against what they should have been."""
