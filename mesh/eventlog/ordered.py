@@ -16,7 +16,8 @@ class OrderedSender:
 
     A pool would take a connection for each call, and the server would execute
     them in any order; to wait for each answer would leave server and disk idle
-    for a round trip. When the connection breaks, all that is under way fails.
+    for a round trip. When the connection breaks, all calls made until then fail:
+    none may succeed behind one that did not.
     """
 
     def __init__(self, client: redis.Redis) -> None:
@@ -25,6 +26,7 @@ class OrderedSender:
         self._connection: redis.PackedConnection | None = None
         self._sending = asyncio.Lock()
         self._last_answered: asyncio.Future[None] | None = None
+        self._breaks = 0
 
     async def send(self, commands: Sequence[Command]) -> None:
         """Send commands and wait for their answers, which are dropped.
@@ -34,8 +36,12 @@ class OrderedSender:
                 that the connection is gone: then any part of them may be executed.
         """
         answered: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        breaks = self._breaks
         # The lock is fair: who calls first sends first, and reads first.
         async with self._sending:
+            if self._breaks != breaks:
+                message = "the connection broke under an earlier call"
+                raise exceptions.ConnectionError(message)
             connection = await self._connected()
             before, self._last_answered = self._last_answered, answered
             try:
@@ -68,7 +74,11 @@ class OrderedSender:
     async def _connected(self) -> redis.PackedConnection:
         if self._connection is None:
             connection = self._pool.make_connection()
-            await connection.connect()
+            try:
+                await connection.connect()
+            except BaseException:
+                self._breaks += 1
+                raise
             self._connection = connection
         return self._connection
 
@@ -76,6 +86,7 @@ class OrderedSender:
         if self._connection is connection:
             self._connection = None
             self._last_answered = None
+            self._breaks += 1
         await connection.disconnect(nowait=True)
 
 

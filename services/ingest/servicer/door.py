@@ -44,12 +44,15 @@ class Door:
         self._clock = clock
         self._partitions = partitions
 
-    def enter(self, request: convert.Request) -> "Entry":
+    def enter(self, request: convert.Request, *, after: "Entry | None" = None) -> "Entry":
         """Check a batch and hand it to the log; `Entry.taken` waits until it is durable.
+
+        It comes to nothing when the batch `after` which it follows did.
 
         Raises:
             InvalidArgument: The batch is empty or too large, or `parent` is no workspace.
         """
+        before = after.done if after else None
         parent, events = request.parent, request.events
         workspace = _checked(parent, events)
         now = self._clock.now()
@@ -76,7 +79,7 @@ class Door:
             if some
         ]
         return Entry(
-            done=self._appender.append(records) if records else None,
+            done=self._appender.append(records, after=before) if records else before,
             admission=admission,
             failed_events=convert.statuses(admission.refused, columns.event_ids),
             workspace=workspace,

@@ -73,12 +73,13 @@ class _Stream:
 
     async def read(self, requests: AsyncIterator[pb.StreamEventsRequest]) -> None:
         """Enter every batch. What goes wrong is told after the batches before it."""
+        entry: Entry | None = None
         try:
             async for request in requests:
                 size = len(request.events)
                 self._spend(size)
                 self._follow(request.sequence)
-                entry = self._door.enter(request)
+                entry = self._door.enter(request, after=entry)
                 self._entered.put_nowait(_Entered(request.sequence, size, entry))
         except Exception as error:  # noqa: BLE001 — whoever answers the caller raises it
             self._entered.put_nowait(error)

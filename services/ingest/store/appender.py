@@ -31,9 +31,18 @@ class Appender:
         self._waiting: list[tuple[Records, asyncio.Future[None]]] = []
         self._wake = Wake()
 
-    def append(self, records: Records) -> "asyncio.Future[None]":
-        """Hand over records; the future is done when they are durable, or says why not."""
+    def append(
+        self, records: Records, *, after: "asyncio.Future[None] | None" = None
+    ) -> "asyncio.Future[None]":
+        """Hand over records; the future is done when they are durable, or says why not.
+
+        They fail when those of `after` did, so that nothing of a stream gets in
+        behind a batch that its caller will send again.
+        """
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        if after is not None and after.done() and (error := after.exception()):
+            _fail(done, error)
+            return done
         self._waiting.append((records, done))
         self._wake.ring()
         return done
@@ -59,15 +68,21 @@ class Appender:
         try:
             await self._log.append(records)
         except MeshError as error:
-            # Each caller is told; who repeats is recognised.
-            for _, done in gathered:
-                if not done.done():
-                    done.set_exception(error)
-                    # A caller that went away does not ask.
-                    done.exception()
+            # Each caller is told; who repeats is recognised. What was handed over
+            # meanwhile may follow on what failed: it fails too.
+            behind, self._waiting = self._waiting, []
+            for _, done in (*gathered, *behind):
+                _fail(done, error)
             return
         LOG_APPEND_SECONDS.observe(perf_counter() - started)
         BATCH_SIZE.labels(worker="appender").observe(len(records))
         for _, done in gathered:
             if not done.done():
                 done.set_result(None)
+
+
+def _fail(done: "asyncio.Future[None]", error: BaseException) -> None:
+    if not done.done():
+        done.set_exception(error)
+        # A caller that went away does not ask.
+        done.exception()
