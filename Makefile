@@ -8,6 +8,7 @@ BIN := $(VENV)/bin
 PY := $(BIN)/python
 READY := $(VENV)/.ready
 BENCH_READY := $(VENV)/.ready-bench
+K8S_READY := $(VENV)/.ready-k8s
 # What mypy reads; ruff reads everything but gen/ and third_party/.
 CODE := $(wildcard mesh services stack cli tests bench tools)
 # Narrows what runs: `make test T=tests/unit/throttle`, `make bench ONLY=ingest`, `make chaos KILLS=300`.
@@ -46,6 +47,10 @@ $(READY): requirements/dev.txt requirements/uv.txt pyproject.toml | $(PY)
 
 $(BENCH_READY): requirements/bench.txt $(READY)
 	$(call install_locked,requirements/bench.txt)
+	@touch $@
+
+$(K8S_READY): requirements/k8s.txt $(READY)
+	$(call install_locked,requirements/k8s.txt)
 	@touch $@
 
 demo: $(READY) ## from nothing to messages sent: real servers, real orders, and what arrived
@@ -93,7 +98,7 @@ type: $(READY) ## mypy --strict
 breaking: $(READY) ## protos against the last release, or against main
 	$(PY) tools/breaking.py
 
-k8s: $(READY) ## render and check every overlay
+k8s: $(K8S_READY) ## render and check every overlay, and the Dockerfile
 	$(PY) -m pytest tests/house/test_manifests.py
 
 check: lint test k8s ## everything

@@ -14,6 +14,7 @@ UV = Path(sys.executable).parent / "uv"
 LOCKS = {
     "bench": ["--extra", "embedded", "--extra", "bench", "--group", "dev"],
     "dev": ["--extra", "embedded", "--group", "dev", "--constraint", "requirements/bench.txt"],
+    "k8s": ["--group", "k8s", "--constraint", "requirements/bench.txt"],
     "run": ["--constraint", "requirements/bench.txt"],
 }
 
