@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from beckon.errors.v1.error_reason_pb2 import ErrorReason
 
+from mesh import expressions
 from mesh.errors import InvalidArgument
 from mesh.expressions import (
     Context,
@@ -206,6 +207,18 @@ def test_an_expression_over_its_time_rests_instead_of_stalling_the_next_event() 
         expression.matches(context)
 
     assert perf_counter() - begun < 0.01
+
+
+def test_an_expression_that_waited_for_the_machine_does_not_rest(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Time that passes while others compute; resting refused messages of innocent campaigns."""
+    expression = compile_expression("event.properties.value > 1")
+    moments = iter([0.0, 60.0])
+    monkeypatch.setattr(expressions, "perf_counter", lambda: next(moments, 60.0))
+    assert expression.matches(a_context({"value": 2}))
+
+    assert expression.matches(a_context({"value": 2}))
 
 
 def test_quoted_text_is_no_call_and_no_loop() -> None:
