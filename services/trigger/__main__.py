@@ -45,7 +45,9 @@ async def main(config: Config) -> None:
             )
         ]
         peers = Peers(Profile(profile), Throttle(throttle), Delivery(delivery))
-        worker = Worker(database, event_log, peers, clock, config.worker)
+        # Without an endpoint spans go nowhere: not even those asked for are made.
+        ratio = config.telemetry.trace_ratio if config.telemetry.otlp_endpoint else None
+        worker = Worker(database, event_log, peers, clock, config.worker, trace_ratio=ratio)
         tokens = PageTokens.from_keys_file(config.server.keys_file)
         enrollments = EnrollmentStore(database, partitions=event_log.partitions)
         campaigns = CampaignServicer(CampaignStore(database), enrollments, tokens, clock)

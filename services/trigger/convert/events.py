@@ -59,6 +59,24 @@ def to_occurrence(record: LogRecord, event: Event) -> Occurrence:
     )
 
 
+def traced(record: LogRecord, event: Event) -> Occurrence:
+    """Return as much of an event as its trace shows."""
+    received = from_us(record.receive_time_us)
+    uid = event_uid(record.workspace, event.event_id)
+    return Occurrence(
+        uid=uid,
+        event_id=event.event_id,
+        type=event.type,
+        workspace=record.workspace,
+        profile="",
+        occur_time=received,
+        receive_time=received,
+        properties=_NOTHING,
+        properties_json=b"",
+        trace=Trace(*tracing.trace_of(event.traceparent, uid)),
+    )
+
+
 def to_person(profile: str, standing: Standing) -> Person:
     """Return how a profile stands."""
     raw = standing.attributes_json

@@ -26,6 +26,12 @@ class Stages:
     observe_end: datetime | None = None
 
 
+def record_ignored(events: Iterable[tuple[Occurrence, Stages]]) -> None:
+    """Record the spans of events that no campaign wants to hear of."""
+    for event, stages in events:
+        _record_event(event, stages, (), None, None)
+
+
 def record_turn(
     items: "Iterable[Item]", effects: Effects, begun: datetime, judged: datetime
 ) -> None:
@@ -45,8 +51,8 @@ def _record_event(
     event: Occurrence,
     stages: Stages,
     passages: Iterable[Enrollment],
-    begun: datetime,
-    judged: datetime,
+    begun: datetime | None,
+    judged: datetime | None,
 ) -> None:
     trace_id, subject = event.trace.trace_id, event.uid.bytes
     root = tracing.span_id(trace_id, "event", subject)

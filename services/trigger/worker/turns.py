@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from time import perf_counter
 from uuid import UUID, uuid4
+from zlib import crc32
 
 import structlog
 from beckon.ingest.v1.event_pb2 import Event, LogRecord
@@ -15,6 +16,7 @@ from prometheus_client import Counter
 from mesh import metrics
 from mesh.clock import Clock
 from mesh.eventlog import Record
+from mesh.tracing import trace_of
 from services.trigger.clients import Observed, Profile
 from services.trigger.convert.events import (
     bug,
@@ -22,6 +24,7 @@ from services.trigger.convert.events import (
     quarantined_record,
     to_occurrence,
     to_person,
+    traced,
 )
 from services.trigger.model import (
     Effects,
@@ -37,13 +40,14 @@ from services.trigger.store import CatalogueChanged, Conflict, Known, LostPartit
 from services.trigger.worker.catalogue import Catalogue, Catalogues
 from services.trigger.worker.partitions import Partitions
 from services.trigger.worker.relay import Relay
-from services.trigger.worker.spans import Stages, record_turn
+from services.trigger.worker.spans import Stages, record_ignored, record_turn
 from services.trigger.worker.timers import Timers
 
 log = structlog.get_logger(__name__)
 
 # Somebody changes campaigns or passages faster than we judge: give way for a moment.
 _ATTEMPTS_MAX = 20
+_NOBODY = UUID(int=0)
 
 Someone = tuple[str, str]
 """Workspace and profile id."""
@@ -81,6 +85,8 @@ class Batch:
     records: list[tuple[Record, LogRecord]] = field(default_factory=list)
     quarantined: list[Quarantined] = field(default_factory=list)
     replayed: list[UUID] = field(default_factory=list)
+    ignored: list[tuple[Occurrence, Stages]] = field(default_factory=list)
+    """Events that no campaign wants, and that are traced all the same."""
     read_time: datetime | None = None
 
 
@@ -107,8 +113,9 @@ class Turns:
         timers: Timers,
         clock: Clock,
         lease: timedelta,
+        trace_ratio: float | None,
     ) -> None:
-        """Take what a turn needs."""
+        """Take what a turn needs; without a ratio no span goes anywhere."""
         self._store = store
         self._profile = profile
         self._catalogues = catalogues
@@ -117,6 +124,7 @@ class Turns:
         self._timers = timers
         self._clock = clock
         self._lease = lease
+        self._sample_below = None if trace_ratio is None else round(trace_ratio * 2**32)
 
     async def run(self, records: Sequence[ReadRecord], positions: dict[int, str]) -> None:
         """Observe, judge and commit records that were read after `positions`.
@@ -196,6 +204,7 @@ class Turns:
                 break
             # Campaigns with other event types came in: ask again, which profile answers alike.
             catalogue = self._catalogues.current
+        record_ignored(batch.ignored)
         metrics.EVENTS_JUDGED.inc(sum(len(parsed.events) for _, parsed in batch.records))
 
     async def _observe(
@@ -218,6 +227,7 @@ class Turns:
         """Return the events that some campaign wants; put what profile refused aside."""
         items: list[Item] = []
         people: dict[int, Person] = {}
+        batch.ignored.clear()
         failed, duplicates, standings = observed.failed, observed.duplicates, observed.standings
         now = self._clock.now()
         number = -1
@@ -231,6 +241,8 @@ class Turns:
                     )
                     continue
                 if event.type not in types or number in duplicates:
+                    if self._sample_below is not None and _sampled(event, self._sample_below):
+                        batch.ignored.append((traced(parsed, event), stages))
                     continue
                 place, standing = standings[number]
                 actor = people.get(place)
@@ -438,6 +450,14 @@ def _count_refusal(gate: str) -> None:
 
 
 _refusals: dict[str, Counter] = {}
+
+
+def _sampled(event: Event, below: int) -> bool:
+    """Say whether to trace an event that leads to nothing: as its caller does, else by its id."""
+    if event.traceparent:
+        return trace_of(event.traceparent, _NOBODY).sampled
+    # By its id and not by its trace: that would cost a hundred times as much to know.
+    return crc32(event.event_id.encode()) < below
 
 
 def _profile_id(event: Event) -> str:

@@ -38,6 +38,7 @@ class Worker:
         settings: WorkerSettings,
         *,
         name: str = "",
+        trace_ratio: float | None = None,
     ) -> None:
         """Put the parts together; nothing runs yet."""
         count = event_log.partitions
@@ -84,6 +85,7 @@ class Worker:
             timers=self.timers,
             clock=clock,
             lease=settings.send_lease,
+            trace_ratio=trace_ratio,
         )
         self.lanes = [
             Lane(

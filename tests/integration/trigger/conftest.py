@@ -57,7 +57,7 @@ async def house(migrated_url: str, redis_url: str) -> AsyncIterator[House]:
         peers = Peers(Profile(profile), Throttle(throttle), Delivery(delivery))
         tokens = PageTokens(b"secret")
         enrollments = EnrollmentStore(database, partitions=PARTITIONS)
-        worker = Worker(database, event_log, peers, clock, settings, name="one")
+        worker = Worker(database, event_log, peers, clock, settings, name="one", trace_ratio=0.0)
         await worker.prepare()
         await worker.partitions.run_once()
         yield House(

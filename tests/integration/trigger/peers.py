@@ -24,6 +24,8 @@ from beckon.throttle.v1 import throttle_service_pb2_grpc as throttle_rpc
 from google.rpc.status_pb2 import Status
 
 T = TypeVar("T")
+# Of the year 9999.
+_LAST_SECOND = 253402300799
 
 
 class Faults:
@@ -140,7 +142,8 @@ class MemoryProfile(profile_rpc.ObservationServiceServicer):
         event: Event,
         types: Any,
     ) -> None:
-        if b"unkeepable" in event.properties_json and not self.keep_all:
+        refused = b"unkeepable" in event.properties_json and not self.keep_all
+        if refused or event.occur_time.seconds > _LAST_SECOND:
             response.failed_events[number].CopyFrom(Status(code=3, message="planned"))
             return
         uid = f"{record.workspace}/{event.event_id}"
