@@ -1,0 +1,147 @@
+"""Makes sure that the process serves what the service promises, and survives being killed.
+
+The real process on a real socket; the kill is SIGKILL in the middle of a stream of calls.
+"""
+
+import asyncio
+import json
+import signal
+import sys
+from asyncio.subprocess import Process
+from collections.abc import AsyncIterator, Awaitable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from os import environ
+from pathlib import Path
+
+import grpc.aio
+import pytest
+from beckon.profile.v1 import observation_service_pb2 as pb
+from beckon.profile.v1 import observation_service_pb2_grpc as rpc
+from beckon.profile.v1 import profile_service_pb2 as profile_pb
+from beckon.profile.v1 import profile_service_pb2_grpc as profile_rpc
+
+from mesh.callers import key_entry
+from mesh.client import connect
+from stack.ports import free_port
+from tests.integration.profile.world import a_record, an_event
+
+KEYS = [
+    key_entry("trigger", "all"),
+    key_entry("shop", "shop", workspaces=["acme"], scopes=["profiles:read", "profiles:write"]),
+]
+
+
+@dataclass
+class Server:
+    url: str
+    folder: Path
+    port: int = 0
+
+    async def start(self) -> Process:
+        keys = self.folder / "keys.json"
+        keys.write_text(json.dumps(KEYS))
+        settings = {
+            "PROFILE_DATABASE_URL": self.url,
+            "PROFILE_ADDRESS": f"127.0.0.1:{self.port}",
+            "PROFILE_METRICS_ADDRESS": "off",
+            "BECKON_KEYS_FILE": str(keys),
+            "BECKON_DRAIN_SECONDS": "0",
+        }
+        with (self.folder / "log").open("ab") as log:
+            return await asyncio.create_subprocess_exec(
+                sys.executable, "-m", "services.profile", env={**environ, **settings}, stdout=log
+            )
+
+    @asynccontextmanager
+    async def channel(self, key: str = "all") -> AsyncIterator[grpc.aio.Channel]:
+        async with connect(f"127.0.0.1:{self.port}", key=key, service="profile") as channel:
+            await asyncio.wait_for(channel.channel_ready(), 60)
+            yield channel
+
+
+@pytest.fixture
+async def server(url: str, tmp_path: Path) -> Server:
+    return Server(url, tmp_path, free_port())
+
+
+async def test_the_process_serves_both_services_and_ends_in_order(server: Server) -> None:
+    process = await server.start()
+    try:
+        async with server.channel() as channel:
+            observe = rpc.ObservationServiceStub(channel).ObserveEvents
+            bad = an_event("bad", workspace="bolt")
+            answer = await observe(
+                pb.ObserveEventsRequest(records=[a_record("1", an_event(), bad)])
+            )
+            get = profile_rpc.ProfileServiceStub(channel).GetProfile
+            name = "workspaces/acme/profiles/ana"
+            ana = await get(profile_pb.GetProfileRequest(name=name))
+    finally:
+        process.send_signal(signal.SIGTERM)
+        code = await asyncio.wait_for(process.wait(), 60)
+
+    assert list(answer.failed_events) == [1]
+    assert ana.counters["order_placed"].count == 1
+    assert code == 0
+
+
+async def test_a_workspace_that_is_not_yours_is_closed(server: Server) -> None:
+    process = await server.start()
+    try:
+        async with server.channel("shop") as channel:
+            profiles = profile_rpc.ProfileServiceStub(channel)
+            foreign = profile_pb.Profile(name="workspaces/bolt/profiles/ana")
+            calls: list[Awaitable[object]] = [
+                profiles.ListProfiles(profile_pb.ListProfilesRequest(parent="workspaces/bolt")),
+                profiles.UpdateProfile(profile_pb.UpdateProfileRequest(profile=foreign)),
+                rpc.ObservationServiceStub(channel).ObserveEvents(pb.ObserveEventsRequest()),
+            ]
+            refusals = []
+            for call in calls:
+                with pytest.raises(grpc.aio.AioRpcError) as refused:
+                    await call
+                refusals.append(refused.value.code())
+            own = await profiles.ListProfiles(
+                profile_pb.ListProfilesRequest(parent="workspaces/acme")
+            )
+    finally:
+        process.kill()
+        await process.wait()
+
+    assert refusals == [grpc.StatusCode.PERMISSION_DENIED] * 3
+    assert not own.profiles
+
+
+async def test_a_process_killed_in_mid_stream_counts_nothing_twice(server: Server) -> None:
+    """Whoever calls repeats what was not answered, as trigger does."""
+    records = [
+        a_record(f"{at:03}", *(an_event(f"e{at}-{one}", profile=f"p{one}") for one in range(10)))
+        for at in range(60)
+    ]
+    process = await server.start()
+    at, answered_since_start = 0, 0
+    while at < len(records):
+        try:
+            async with server.channel() as channel:
+                observe = rpc.ObservationServiceStub(channel).ObserveEvents
+                while at < len(records):
+                    turn = records[at : at + 4]
+                    call = observe(pb.ObserveEventsRequest(records=turn), timeout=5)
+                    if answered_since_start == 5 and at < 50:
+                        # Now: the call is somewhere between here and its commit.
+                        process.kill()
+                    await call
+                    at, answered_since_start = at + len(turn), answered_since_start + 1
+        except grpc.aio.AioRpcError:
+            await process.wait()
+            process, answered_since_start = await server.start(), 0
+    async with server.channel() as channel:
+        names = [f"workspaces/acme/profiles/p{one}" for one in range(10)]
+        standings = await rpc.ObservationServiceStub(channel).BatchGetStandings(
+            pb.BatchGetStandingsRequest(profiles=names)
+        )
+    process.kill()
+    await process.wait()
+
+    assert [one.counters[0].count for one in standings.standings] == [60] * 10
