@@ -56,7 +56,8 @@ async def main(environ: Mapping[str, str]) -> None:
             )
         ]
         renderer, trial = [
-            await stack.enter_async_context(Renderer(config.render_limits)) for _ in range(2)
+            await stack.enter_async_context(Renderer(limits))
+            for limits in (config.render_limits, config.trial_limits)
         ]
         smtp = await stack.enter_async_context(
             SmtpProvider(
@@ -165,8 +166,9 @@ async def main(environ: Mapping[str, str]) -> None:
             workers=[Workers([email_lane, webhook_lane], settler, relay, janitor).run],
             self_validating=frozenset(
                 {
-                    "/beckon.delivery.v1.DeliveryService/BatchCreateDeliveries",
-                    "/beckon.delivery.v1.DeliveryService/BatchCancelDeliveries",
+                    "beckon.delivery.v1.DeliveryService/BatchCreateDeliveries",
+                    "beckon.delivery.v1.DeliveryService/BatchCancelDeliveries",
+                    "beckon.delivery.v1.TemplateService/UpdateTemplate",
                 }
             ),
         )

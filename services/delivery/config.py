@@ -1,6 +1,6 @@
 """Every setting of delivery, its default and its reason."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from urllib.parse import unquote, urlsplit
 
@@ -209,6 +209,11 @@ class Config:
     def policy(self) -> RetryPolicy:
         """How often and how long to try."""
         return RetryPolicy(self.attempts_max, self.retry_first, self.retry_longest)
+
+    @property
+    def trial_limits(self) -> RenderLimits:
+        """What a template on trial may take: with hardly any data it must do with half."""
+        return replace(self.render_limits, cpu=self.render_cpu / 2)
 
     @property
     def render_limits(self) -> RenderLimits:

@@ -34,7 +34,7 @@ class Mailbox:
     def __init__(self, text: str, *, named: bool = False) -> None:
         """Read `address`, or where `named` also `Name <address>`."""
         name, address = parseaddr(text) if named and "<" in text else ("", text)
-        if not _ADDRESS.fullmatch(address) or not name.isprintable():
+        if not text.isprintable() or not _ADDRESS.fullmatch(address):
             raise BadAddress
         local, _, domain = address.rpartition("@")
         if not domain.isascii():

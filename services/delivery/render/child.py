@@ -186,12 +186,12 @@ def _default(data: dict[str, Any], path: list[str], value: Any) -> None:
 
 
 def _missing(parts: list[_Part], data: dict[str, Any]) -> str:
-    """Return the shortest paths that the template reads and the data lacks."""
+    """Return the paths that the template reads and the data lacks, as defaults would name them."""
     lacking = sorted(
         {path for part in parts for path in part.paths() if not sandbox.resolves(data, path)}
     )
     return ", ".join(
-        path for path in lacking if not any(path.startswith(f"{other}.") for other in lacking)
+        path for path in lacking if not any(other.startswith(f"{path}.") for other in lacking)
     )[:500]
 
 

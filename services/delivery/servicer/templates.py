@@ -18,6 +18,7 @@ from mesh.errors import (
     invalid_field,
     unavailable,
 )
+from mesh.interceptors.validate import check_message
 from mesh.masks import apply_update
 from mesh.names import parse_name, workspace_of
 from mesh.pages import PageTokens, page_size
@@ -87,6 +88,8 @@ class TemplateServicer(rpc.TemplateServiceServicer):
             raise _etag_mismatch(name)
         current = convert.template(record) if record else pb.Template(name=name)
         updated, _ = apply_update(current, _without_etag(request.template), request.update_mask)
+        # Not the request but what it leads to: a mask may name one field of a part.
+        check_message(pb.UpdateTemplateRequest(template=updated))
         await self._check(updated)
         content = convert.content_of(updated)
         if record is not None and record.content == content:
