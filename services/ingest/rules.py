@@ -66,6 +66,11 @@ def check(columns: Columns, *, parent: str, now: datetime) -> Mapping[int, Seque
     return {index: violations for index, violations in found if violations}
 
 
+def may_be(seconds: int, now: datetime) -> bool:
+    """Say whether a caller's clock can show that time."""
+    return EARLIEST_SECONDS <= seconds <= int(now.timestamp()) + FUTURE_SECONDS
+
+
 def _all_well(columns: Columns, parent: str, latest: int) -> bool:
     # Each line looks at one field of all events in one pass of C code.
     return (
@@ -122,9 +127,8 @@ _BAD_TYPE = Violation(
     "string.pattern",
     "must be 1 to 63 characters of a-z 0-9 _, beginning with a letter: order_placed",
 )
-_BAD_TIME = Violation(
-    "occur_time", "timestamp.range", "must lie between 2000-01-01 and one day ahead of now"
-)
+BAD_TIME = "must lie between 2000-01-01 and one day ahead of now"
+_BAD_TIME = Violation("occur_time", "timestamp.range", BAD_TIME)
 _BAD_NANOS = Violation("occur_time", "timestamp.nanos", "nanos must be 0 to 999,999,999")
 _TOO_LARGE = Violation(
     "properties",

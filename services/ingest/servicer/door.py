@@ -56,6 +56,10 @@ class Door:
         parent, events = request.parent, request.events
         workspace = _checked(parent, events)
         now = self._clock.now()
+        send_time = request.send_time if request.HasField("send_time") else None
+        if send_time is not None and not rules.may_be(send_time.seconds, now):
+            # Times corrected by it would lie where no time can.
+            raise invalid_field("send_time", rules.BAD_TIME, reason="timestamp.range")
         columns = convert.columns(events)
         raw = convert.raw_events(request)
         fingerprints = convert.fingerprints(columns, raw)
@@ -70,9 +74,7 @@ class Door:
             event_ids = [event_ids[index] for index in admission.fresh]
             fingerprints = [fingerprints[index] for index in admission.fresh]
             raw = [raw[index] for index in admission.fresh]
-        offset = convert.clock_offset_us(
-            request.send_time if request.HasField("send_time") else None, now
-        )
+        offset = convert.clock_offset_us(send_time, now)
         records = [
             (partition, convert.log_record(workspace, some, receive_time=now, offset_us=offset))
             for partition, some in enumerate(self._by_partition(raw, profiles))

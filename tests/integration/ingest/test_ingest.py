@@ -19,7 +19,7 @@ from google.rpc import error_details_pb2
 from mesh.callers import key_entry
 from mesh.client import connect
 from mesh.clock import SystemClock
-from mesh.errors import reason_of
+from mesh.errors import reason_of, violations_of
 from mesh.eventlog import START
 from mesh.eventlog.redis_streams import RedisStreams
 from mesh.server import Service, serving
@@ -300,3 +300,18 @@ async def test_many_callers_at_once_lose_nothing(ingest: Ingest) -> None:
     await asyncio.gather(*(call(caller) for caller in range(10)))
 
     assert len(set(await ingest.event_ids())) == 2000
+
+
+@pytest.mark.parametrize("seconds", [-(2**63), 0, 253_402_300_799, 2**63 - 1])
+async def test_a_batch_sent_when_no_clock_can_be_is_refused_whole(
+    ingest: Ingest, seconds: int
+) -> None:
+    request = a_batch(an_event("e1"))
+    request.send_time.seconds = seconds
+
+    with pytest.raises(grpc.aio.AioRpcError) as refused:
+        await ingest.stub.IngestEvents(request)
+
+    assert refused.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+    assert [violation.field for violation in violations_of(refused.value)] == ["send_time"]
+    assert await ingest.event_ids() == []

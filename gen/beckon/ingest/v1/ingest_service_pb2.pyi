@@ -41,7 +41,8 @@ class IngestEventsRequest(_message.Message):
     @_builtins.property
     def send_time(self) -> _timestamp_pb2.Timestamp:
         """When the caller sent the request, by its own clock: corrects `occur_time`
-        where that clock is wrong. Absent: the caller's clock is trusted.
+        where that clock is wrong. From 2000-01-01 to one day ahead of now, else the
+        batch is refused whole. Absent: the caller's clock is trusted.
         """
 
     def __init__(
