@@ -48,7 +48,8 @@ async def mesh(folder: Path, *, webhook_url: str, traced: bool = True) -> AsyncI
     Traced means at the default of a deployment, not of development: what leads to a message, and a hundredth of the rest.
     """
     async with AsyncExitStack() as exits:
-        settings = await _tracing(exits) if traced else _UNTRACED
+        settings = dict(await _tracing(exits) if traced else _UNTRACED)
+        settings["DELIVERY_WEBHOOK_ALLOWED_HOSTS"] = HOST
         stack = await exits.enter_async_context(
             Stack(folder, ports="auto", settings=settings, sinks="none", collector=False)
         )
