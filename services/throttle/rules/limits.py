@@ -11,7 +11,7 @@ from services.throttle.model import (
     Rolling,
     Window,
 )
-from services.throttle.rules.windows import calendar_window, span_us
+from services.throttle.rules.windows import ZONE_LENGTH_MAX, calendar_window, span_us
 
 # Zones come from outside; there are about six hundred.
 _WINDOWS_MAX = 4096
@@ -60,6 +60,9 @@ class Limits:
                 return self._calendar(window, time_zone, now_us)
 
     def _calendar(self, window: Calendar, time_zone: str, now_us: Micros) -> tuple[Micros, Micros]:
+        if len(time_zone) > ZONE_LENGTH_MAX:
+            # Unknown, and nothing to keep in memory.
+            time_zone = ""
         known = self._windows.get((window, time_zone))
         if known is not None and known[0] <= now_us < known[1]:
             return known

@@ -10,7 +10,7 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 _ANY_INSTANT = Instant.from_utc(1970, 1, 1)
 # No zone of the tz database has a longer name; it may come from outside unchecked.
-_ZONE_LENGTH_MAX = 64
+ZONE_LENGTH_MAX = 64
 
 
 def micros(time: datetime) -> Micros:
@@ -65,7 +65,7 @@ def _start(day: Date, zone: str) -> Micros:
 
 
 def _known(time_zone: str) -> str:
-    if not time_zone or len(time_zone) > _ZONE_LENGTH_MAX:
+    if not time_zone or len(time_zone) > ZONE_LENGTH_MAX:
         return "UTC"
     try:
         _ANY_INSTANT.to_tz(time_zone)

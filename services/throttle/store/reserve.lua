@@ -11,11 +11,12 @@
 -- the limits that are reached: {number of the limit, time of the oldest of the newest `how many`,
 -- then id, time and committed (0 or 1) of the newest}.
 local unpack, band = struct.unpack, bit.band
-local sort, sub = table.sort, string.sub
+local sort = table.sort
 
 -- State (R: reserved, C: committed), channel, time, lease. What is to be known of a place later
 -- comes behind these: readers go by position.
 local PLACE = '<c1Bdd'
+local SEND, SEND_LENGTH = '<I2c16c18', 36
 -- Set anew by the first place of a day, so that a key outlives its last place by the longest
 -- window at least.
 local DAY, KEY_LIFE_MS = 86400e6, 33 * 86400e3
@@ -32,7 +33,9 @@ local function newer(a, b)
 end
 
 local now, oldest, count, at = unpack('<ddI2', ARGV[1])
-local plans = {}
+-- What happened before every window is nothing to any limit, and as long as there are fewer than
+-- the least limit there is nothing to look at: both spare most of the work.
+local plans, horizon, least = {}, math.huge, math.huge
 for p = 1, count do
   local limits, length = {}, 0
   length, at = unpack('<B', ARGV[1], at)
@@ -40,19 +43,29 @@ for p = 1, count do
     local limit = {}
     limit.mask, limit.room, limit.start, limit.stop, at = unpack('<I4I4dd', ARGV[1], at)
     limits[l] = limit
+    horizon = math.min(horizon, limit.start)
+    least = math.min(least, limit.room)
   end
   plans[p] = limits
 end
 
-local function counts(place)
-  return place.committed or place.lease > now
+local function listed(raw)
+  local places = {}
+  for r = 1, #raw, 2 do
+    local state, channel, time, lease = unpack(PLACE, raw[r + 1])
+    if time >= horizon and (state == 'C' or lease > now) then
+      places[#places + 1] =
+        {id = raw[r], committed = state == 'C', bit = BITS[channel], time = time}
+    end
+  end
+  return places
 end
 
+-- `places` are those that count, from the horizon on.
 local function breach(number, limit, places)
   local within = {}
   for _, place in ipairs(places) do
-    if counts(place) and band(limit.mask, place.bit) ~= 0
-      and place.time >= limit.start and place.time < limit.stop then
+    if band(limit.mask, place.bit) ~= 0 and place.time >= limit.start and place.time < limit.stop then
       within[#within + 1] = place
     end
   end
@@ -68,76 +81,72 @@ local function breach(number, limit, places)
   return found
 end
 
--- One channel of one person has more places than any limit can need: the oldest go.
-local function thin(key, places, held, mask)
-  local counted = {}
-  for _, place in ipairs(places) do
-    if place.bit == mask and counts(place) then counted[#counted + 1] = place end
-  end
-  if #counted <= CROWD_LEFT then return places end
-  sort(counted, newer)
-  local last, left = counted[CROWD_LEFT], {}
-  for _, place in ipairs(places) do
-    if place.bit == mask and newer(last, place) then
-      redis.call('HDEL', key, place.id)
-      held[place.id] = nil
-    else
-      left[#left + 1] = place
+-- A channel has more places than any limit can need: the oldest go. Returns what is left.
+local function thin(key, raw)
+  local counted, limits = {}, {}
+  for r = 1, #raw, 2 do
+    local state, channel, time, lease = unpack(PLACE, raw[r + 1])
+    if state == 'C' or lease > now then
+      counted[channel] = counted[channel] or {}
+      table.insert(counted[channel], {id = raw[r], time = time})
     end
   end
-  return left
+  for channel, places in pairs(counted) do
+    if #places > CROWD then
+      sort(places, newer)
+      limits[channel] = places[CROWD_LEFT]
+    end
+  end
+  for r = 1, #raw, 2 do
+    local _, channel, time = unpack(PLACE, raw[r + 1])
+    local last = limits[channel]
+    if last and newer(last, {id = raw[r], time = time}) then redis.call('HDEL', key, raw[r]) end
+  end
+  return redis.call('HGETALL', key)
 end
 
 local answers = {}
 for i, key in ipairs(KEYS) do
-  local places, held, crowd, latest = {}, {}, {}, 0
+  local sends, wanted, asked, pos = ARGV[i + 1], {}, 0, 1
+  while pos <= #sends do
+    local _, id = unpack('<I2c16', sends, pos)
+    wanted[id], asked, pos = true, asked + 1, pos + SEND_LENGTH
+  end
+
+  local held, size, latest = {}, 0, 0
   local raw = redis.call('HGETALL', key)
+  if #raw > 2 * CROWD then raw = thin(key, raw) end
   for r = 1, #raw, 2 do
-    local id = raw[r]
-    local state, channel, time, lease = unpack(PLACE, raw[r + 1])
+    local state, _, time, lease = unpack(PLACE, raw[r + 1])
+    if time > latest then latest = time end
     if time <= oldest then
-      redis.call('HDEL', key, id)
-    else
-      local mask = BITS[channel]
-      local place = {id = id, committed = state == 'C', bit = mask, time = time, lease = lease}
-      places[#places + 1] = place
-      held[id] = place
-      crowd[mask] = (crowd[mask] or 0) + 1
-      if time > latest then latest = time end
+      redis.call('HDEL', key, raw[r])
+    elseif state == 'C' or lease > now then
+      if wanted[raw[r]] then held[raw[r]] = true end
+      if time >= horizon then size = size + 1 end
     end
   end
-  for mask, size in pairs(crowd) do
-    if size > CROWD then places = thin(key, places, held, mask) end
-  end
-  local sends, pos = ARGV[i + 1], 1
+
+  local places = size + asked > least and listed(raw)
   local wrote = false
+  pos = 1
   while pos <= #sends do
-    local plan, id, value
-    plan, id, value, pos = unpack('<I2c16c18', sends, pos)
-    local place = held[id]
-    local answer = nil
-    if not (place and counts(place)) then
-      for number, limit in ipairs(plans[plan]) do
-        -- With fewer places than the limit there is nothing to count.
-        if #places >= limit.room then
-          local found = breach(number, limit, places)
-          if found then
-            answer = answer or {}
-            answer[#answer + 1] = found
-          end
+    local plan, id, value, answer
+    plan, id, value, pos = unpack(SEND, sends, pos)
+    if not held[id] then
+      for number, limit in ipairs(places and plans[plan] or {}) do
+        local found = #places >= limit.room and breach(number, limit, places)
+        if found then
+          answer = answer or {}
+          answer[#answer + 1] = found
         end
       end
       if not answer then
-        local _, channel, time, lease = unpack(PLACE, value)
         redis.call('HSET', key, id, value)
-        wrote = true
-        if place then
-          -- Its lease had ended: it begins again.
-          place.bit, place.time, place.lease = BITS[channel], time, lease
-        else
-          place = {id = id, committed = false, bit = BITS[channel], time = time, lease = lease}
-          places[#places + 1] = place
-          held[id] = place
+        wrote, held[id] = true, true
+        if places then
+          local _, channel, time = unpack(PLACE, value)
+          places[#places + 1] = {id = id, committed = false, bit = BITS[channel], time = time}
         end
       end
     end

@@ -33,7 +33,11 @@ from services.throttle.servicer import ThrottleServicer
 from services.throttle.store import Caps, Places, Subscriptions
 from stack.servers import Postgres, Redis
 
-PEOPLE = 50_000
+PEOPLE = 20_000
+# Places that everybody has when a round is measured.
+HISTORIES = (0, 20)
+PLACES_MORE = 14
+VARIANTS = (("any shard", False, 100), ("any shard", False, 500), ("by shard", True, 500))
 SENDS = 30_000
 ZONES = ["Europe/Berlin", "America/New_York", "Asia/Kolkata", "Europe/London", "", "Asia/Tokyo"]
 
@@ -100,28 +104,40 @@ async def main(folder: Path) -> None:
             await caps.change("acme", cap_id, partial(unconditionally, cap))
         async with database.connection() as connection:
             await connection.execute("VACUUM ANALYZE subscriptions")
-        for name, by_shard, size in [
-            ("any shard", False, 100),
-            ("any shard", False, 500),
-            ("by shard", True, 500),
-            ("any shard", False, 500),
-        ]:
-            servicer = ThrottleServicer(
-                subscriptions, caps, Places(client, by_shard=by_shard), clock=clock
-            )
-            batches = requests(size, random.randrange(2**60))
-            before = process_time(), cpu_of(redis_server.pid), cpu_of(postgres_server.pid)
-            for batch in batches:
-                request = pb.ReserveSendsRequest.FromString(batch)
-                response = await servicer.ReserveSends(request, None)
-                response.SerializeToString()
-                assert all(v.HasField("allow") for v in response.verdicts)
-            after = process_time(), cpu_of(redis_server.pid), cpu_of(postgres_server.pid)
-            spent = [(b - a) / SENDS * 1e6 for a, b in zip(before, after, strict=True)]
-            print(
-                f"{name:10} batches of {size}: throttle {spent[0]:.1f}, redis {spent[1]:.1f},"
-                f" postgres {spent[2]:.1f}, together {sum(spent):.1f} us a send"
-            )
+        for history in HISTORIES:
+            for name, by_shard, size in VARIANTS:
+                servicer = ThrottleServicer(
+                    subscriptions, caps, Places(client, by_shard=by_shard), clock=clock
+                )
+                pids = redis_server.pid, postgres_server.pid
+                spent = await measured(servicer, requests(size, draw_first()), pids)
+                print(
+                    f"{history:2} places before, {name:9}, batches of {size}:"
+                    f" throttle {spent[0]:.1f}, redis {spent[1]:.1f}, postgres {spent[2]:.1f},"
+                    f" together {sum(spent):.1f} us a send"
+                )
+            # Each person has so many places when the next round begins.
+            servicer = ThrottleServicer(subscriptions, caps, Places(client), clock=clock)
+            for _ in range(PLACES_MORE * PEOPLE // SENDS):
+                for batch in requests(500, draw_first()):
+                    await servicer.ReserveSends(pb.ReserveSendsRequest.FromString(batch), None)
+
+
+async def measured(
+    servicer: ThrottleServicer, batches: list[bytes], pids: tuple[int, int]
+) -> list[float]:
+    before = process_time(), *map(cpu_of, pids)
+    for batch in batches:
+        request = pb.ReserveSendsRequest.FromString(batch)
+        response = await servicer.ReserveSends(request, None)
+        response.SerializeToString()
+        assert all(verdict.HasField("allow") for verdict in response.verdicts)
+    after = process_time(), *map(cpu_of, pids)
+    return [(b - a) / SENDS * 1e6 for a, b in zip(before, after, strict=True)]
+
+
+def draw_first() -> int:
+    return random.randrange(2**60)
 
 
 if __name__ == "__main__":

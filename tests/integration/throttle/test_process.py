@@ -15,7 +15,7 @@ from beckon.throttle.v1 import throttle_service_pb2_grpc as rpc
 from mesh import client
 from mesh.callers import key_entry
 from stack.ports import free_port
-from tests.integration.throttle.world import KEY, eventually, send_id
+from tests.integration.throttle.world import KEY, WEBHOOK, eventually, send_id
 
 ROOT = Path(__file__).parents[3]
 
@@ -51,7 +51,7 @@ async def test_two_processes_start_at_once_serve_and_end_in_order(
         )
         for address in addresses
     ]
-    send = pb.Send(send_id=send_id(1), profile="workspaces/acme/profiles/ana", channel=2)
+    send = pb.Send(send_id=send_id(1), profile="workspaces/acme/profiles/ana", channel=WEBHOOK)
     send.expire_time.GetCurrentTime()
 
     try:
