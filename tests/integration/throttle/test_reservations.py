@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 from beckon.throttle.v1 import throttle_service_pb2 as pb
+from prometheus_client import REGISTRY
 
 from mesh.settings import ServerSettings
 from tests.integration.throttle.world import DAY, WEBHOOK, FakeClock, Throttle, running
@@ -269,3 +270,23 @@ async def test_a_batch_may_span_workspaces(
         sends = [one.send("ana", f"{one.workspace}/{n}") for n in (1, 2) for one in (strict, lax)]
 
         assert await strict.answers(*sends) == ["allow", "allow", "suppress", "allow"]
+
+
+async def test_verdicts_are_counted_by_rule(throttle: Throttle) -> None:
+    def counted(verdict: str, rule: str) -> float:
+        labels = {"verdict": verdict, "rule": rule}
+        return REGISTRY.get_sample_value("beckon_throttle_verdicts_total", labels) or 0.0
+
+    await throttle.subscribe("ana")
+    await throttle.cap("daily", 1, calendar=DAY, defer=True)
+    kinds = [("allow", ""), ("defer", "frequency_cap"), ("suppress", "consent")]
+    before = [counted(*kind) for kind in kinds]
+
+    await throttle.reserve(
+        throttle.send("ana", 1),
+        throttle.send("ana", 2),
+        throttle.send("ana", 3),
+        throttle.send("eve", 4),
+    )
+
+    assert [counted(*kind) - was for kind, was in zip(kinds, before, strict=True)] == [1, 2, 1]
