@@ -1,0 +1,185 @@
+"""Publishes what manifests may say as a JSON schema, out of the protos: for editors.
+
+`python -m cli.manifests.schema > docs/schema/beckon.schema.json`, from a checkout, whose protos hold
+the comments.
+"""
+
+import json
+import re
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from buf.validate import validate_pb2
+from google.protobuf.descriptor import Descriptor, FieldDescriptor
+
+from cli.durations import DURATION_PATTERN
+from cli.manifests import kinds
+from cli.manifests.kinds import KINDS, Kind
+from mesh.names import RESOURCE_ID_PATTERN
+
+SCHEMA = "https://json-schema.org/draft/2020-12/schema"
+PROTOS = Path(__file__).resolve().parents[2] / "protos"
+
+Comments = Mapping[str, str]
+"""By full name: `beckon.trigger.v1.Campaign.delay`."""
+
+_OPENING = re.compile(r"^\s*(message|enum|oneof)\s+(\w+)\s*\{")
+_FIELD = re.compile(r"^\s*(?:optional |repeated )?(?:map<[^>]*>|[\w.]+)\s+(\w+)\s*=\s*\d+")
+_VALUE = re.compile(r"^\s*([A-Z][A-Z0-9_]*)\s*=\s*\d+")
+
+
+def build(comments: Comments) -> dict[str, Any]:
+    """Return the schema of a document."""
+    return {
+        "$schema": SCHEMA,
+        "title": "Beckon",
+        "description": "A campaign, a template or a frequency cap, for `beckon apply`.",
+        "oneOf": [{"$ref": f"#/$defs/{name}"} for name in KINDS],
+        "$defs": {kind.name: _document(kind, comments) for kind in KINDS.values()},
+    }
+
+
+def text(schema: Mapping[str, Any]) -> str:
+    """Return the schema as its file has it."""
+    return json.dumps(schema, indent=2, ensure_ascii=False) + "\n"
+
+
+def read_comments(folder: Path) -> dict[str, str]:
+    """Return the comments above messages, fields and enum values of all protos in a folder."""
+    found: dict[str, str] = {}
+    for file in sorted(folder.rglob("*.proto")):
+        found |= _comments_of(file.read_text("utf-8"))
+    return found
+
+
+def _comments_of(source: str) -> dict[str, str]:
+    match = re.search(r"^package ([\w.]+);", source, re.MULTILINE)
+    path = [match[1]] if match else []
+    found: dict[str, str] = {}
+    said: list[str] = []
+    depth = 0
+    # Names that a scope adds: none for a oneof, whose fields are the message's own.
+    scopes: list[tuple[int, int]] = []
+    for line in source.splitlines():
+        stripped = line.strip()
+        if stripped.startswith("//"):
+            said.append(stripped.removeprefix("//").strip())
+            continue
+        if opening := _OPENING.match(line):
+            names = [] if opening[1] == "oneof" else [opening[2]]
+            found[".".join([*path, opening[2]])] = " ".join(said)
+            path += names
+            scopes.append((depth, len(names)))
+        elif member := _FIELD.match(line) or _VALUE.match(line):
+            if depth == len(scopes):
+                found[".".join([*path, member[1]])] = " ".join(said)
+        said = []
+        depth += line.count("{") - line.count("}")
+        while scopes and depth <= scopes[-1][0]:
+            _, names_count = scopes.pop()
+            del path[len(path) - names_count :]
+    return found
+
+
+def _document(kind: Kind, comments: Comments) -> dict[str, Any]:
+    schema = _message(kind.descriptor, comments)
+    own: dict[str, Any] = {
+        "kind": {"const": kind.name},
+        "id": {"type": "string", "pattern": f"^{RESOURCE_ID_PATTERN}$", "description": "Its id."},
+    }
+    if kind.states:
+        own["state"] = {
+            "enum": list(kind.states),
+            "description": "Where it should be; absent: where it is. A new one is a draft.",
+        }
+    schema["properties"] = own | schema["properties"]
+    schema["required"] = ["kind", "id", *schema["required"]]
+    return schema
+
+
+def _message(descriptor: Descriptor, comments: Comments) -> dict[str, Any]:
+    fields = kinds.writable(descriptor)
+    schema: dict[str, Any] = {
+        "type": "object",
+        "description": comments.get(descriptor.full_name, ""),
+        "additionalProperties": False,
+        "properties": {name: _field(field, comments) for name, field in fields.items()},
+        "required": [name for name, field in fields.items() if kinds.required(field)],
+    }
+    choices = [oneof for oneof in descriptor.oneofs if len(oneof.fields) > 1]
+    for oneof in choices:
+        schema["oneOf"] = [{"required": [field.name]} for field in oneof.fields]
+    return schema
+
+
+def _field(field: FieldDescriptor, comments: Comments) -> dict[str, Any]:
+    rules = _rules(field)
+    if kinds.is_map(field):
+        schema: dict[str, Any] = {"type": "object", "maxProperties": rules.map.max_pairs or 100}
+    elif kinds.repeated(field):
+        items = _message(field.message_type, comments)
+        schema = {"type": "array", "items": items, "maxItems": rules.repeated.max_items}
+    else:
+        schema = _single(field, rules, comments)
+    return {"description": comments.get(field.full_name, "")} | {
+        key: value for key, value in schema.items() if key != "description"
+    }
+
+
+def _single(
+    field: FieldDescriptor, rules: validate_pb2.FieldRules, comments: Comments
+) -> dict[str, Any]:
+    if field.message_type is not None:
+        match field.message_type.full_name:
+            case kinds.DURATION:
+                return {"type": "string", "pattern": DURATION_PATTERN, "examples": ["30m", "14d"]}
+            case kinds.TIMESTAMP:
+                return {"type": "string", "format": "date-time"}
+            case _:
+                return _message(field.message_type, comments)
+    match field.type:
+        case FieldDescriptor.TYPE_STRING:
+            return _text(field, rules)
+        case FieldDescriptor.TYPE_ENUM:
+            return {"enum": list(kinds.enum_names(field))}
+        case FieldDescriptor.TYPE_BOOL:
+            return {"type": "boolean"}
+        case _:
+            number = rules.int32
+            return {"type": "integer", "minimum": number.gte, "maximum": number.lte}
+
+
+def _text(field: FieldDescriptor, rules: validate_pb2.FieldRules) -> dict[str, Any]:
+    schema: dict[str, Any] = {"type": "string"}
+    if rules.string.HasField("min_len"):
+        schema["minLength"] = rules.string.min_len
+    if rules.string.HasField("max_len"):
+        schema["maxLength"] = rules.string.max_len
+    if rules.string.HasField("pattern"):
+        # References are written as ids; names are allowed, too.
+        ids = field.full_name in kinds.REFERENCES
+        own = f"^{RESOURCE_ID_PATTERN}$|" if ids else ""
+        schema["pattern"] = own + rules.string.pattern
+    if not kinds.takes_file(field):
+        return schema
+    file = {
+        "type": "object",
+        "description": "Reads the text from a file beside this one.",
+        "properties": {"file": {"type": "string"}},
+        "required": ["file"],
+        "additionalProperties": False,
+    }
+    return {"oneOf": [schema, file]}
+
+
+def _rules(field: FieldDescriptor) -> validate_pb2.FieldRules:
+    # The library's stubs know extensions of no element type.
+    extension: Any = validate_pb2.field
+    rules: validate_pb2.FieldRules = field.GetOptions().Extensions[extension]
+    return rules
+
+
+if __name__ == "__main__":
+    sys.stdout.write(text(build(read_comments(PROTOS))))
