@@ -121,8 +121,10 @@ class _Child:
             return Rendered(
                 fault=Fault.DATA_MISSING, detail=_missing(compiled.parts(work.channel), data)
             )
-        except (MemoryError, SecurityError, OverflowError):
+        except (MemoryError, sandbox.TooCostly, OverflowError):
             return Rendered(fault=Fault.TEMPLATE_TOO_COSTLY)
+        except SecurityError:
+            return Rendered(fault=Fault.TEMPLATE_INVALID, detail="reaches for more than data")
         except Exception as error:  # noqa: BLE001 — a template can raise anything
             # `items|length` without items meets the method of that name.
             missing = (
@@ -225,8 +227,10 @@ def _lint_part(name: str, text: str, environment: sandbox.Environment) -> list[F
         return [Finding(name, 1, "takes too much to compile", [], costly=True)]
     try:
         written = part.render(dict.fromkeys(sandbox.ROOTS, sandbox.Sample()))
-    except (MemoryError, SecurityError, OverflowError):
+    except (MemoryError, sandbox.TooCostly, OverflowError):
         return [Finding(name, 1, "takes too much to render", [], costly=True)]
+    except SecurityError:
+        return [Finding(name, 1, "reaches for more than data")]
     except Exception:  # noqa: BLE001 — a sample is not the data; only cost is judged by it
         return []
     if field_is_json(name):

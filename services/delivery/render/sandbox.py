@@ -22,6 +22,10 @@ _NUMBER_BITS_MAX = 4096
 _MAPPING_METHODS = frozenset({"items", "keys", "values", "get"})
 
 
+class TooCostly(SecurityError):
+    """An operation would make much out of little."""
+
+
 class Ref(str):
     """An id that can be written as `campaign` and as `campaign.id`."""
 
@@ -65,12 +69,12 @@ class Environment(ImmutableSandboxedEnvironment):
             return Sample()
         if not isinstance(left, int | float) or not isinstance(right, int | float):
             message = f"{operator} takes numbers only"
-            raise SecurityError(message)
+            raise TooCostly(message)
         if isinstance(left, int) and isinstance(right, int):
             bits = left.bit_length() * right if operator == "**" else left.bit_length() * 2
             if bits > _NUMBER_BITS_MAX or right.bit_length() > _NUMBER_BITS_MAX:
                 message = "a number grows too large"
-                raise SecurityError(message)
+                raise TooCostly(message)
         return super().call_binop(context, operator, left, right)
 
 
