@@ -56,7 +56,8 @@ def _record_event(
 ) -> None:
     trace_id, subject = event.trace.trace_id, event.uid.bytes
     root = tracing.span_id(trace_id, "event", subject)
-    appended = stages.append_time or event.receive_time
+    # The log tells milliseconds; it never had an event before ingest did.
+    appended = max(stages.append_time or event.receive_time, event.receive_time)
     tracing.record_span(
         service="ingest",
         name="event",
@@ -64,7 +65,7 @@ def _record_event(
         span_id=root,
         parent_span_id=event.trace.parent_span_id,
         start=event.receive_time,
-        end=max(appended, event.receive_time),
+        end=appended,
         attributes={
             "beckon.workspace": event.workspace,
             "beckon.event_id": event.event_id,
@@ -72,7 +73,7 @@ def _record_event(
         },
     )
     spans = [
-        ("log.wait", "ingest", appended, stages.read_time),
+        ("log.wait", "ingest", appended, max(stages.read_time, appended)),
         ("observe", "profile", stages.observe_start, stages.observe_end),
         ("judge", _ME, begun, judged),
     ]
