@@ -74,8 +74,9 @@ chaos: $(READY) ## kill -9 of everything in turn while events stream (KILLS=300 
 bench: $(BENCH_READY) ## the measurements behind the README's numbers (ONLY=ingest for a part)
 	$(PY) -m bench $(if $(ONLY),--only $(ONLY))
 
-gen: $(READY) ## protos/ to gen/
+gen: $(READY) ## protos/ to gen/, code to the tables of docs/
 	$(PY) tools/gen.py
+	$(PY) tools/docs.py
 
 fmt: $(READY) ## format and fix what can be fixed
 	$(BIN)/ruff format .
