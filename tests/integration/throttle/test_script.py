@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from uuid import UUID, uuid4
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -16,6 +17,7 @@ from services.throttle.model import (
     Limit,
     Outcome,
     Place,
+    Rolling,
     Send,
     Settlement,
 )
@@ -137,6 +139,67 @@ async def test_script_and_rules_agree(
             said = await places.reserve(sends, limits, now_us)
 
             assert said == model.reserve(sends, limits, now_us)
+
+
+_NOON = datetime(2026, 11, 18, 12, tzinfo=UTC)
+_HOUR = timedelta(hours=1)
+_LEAST = timedelta(microseconds=1)
+
+
+@pytest.mark.parametrize(
+    ("window", "before", "full"),
+    [
+        (Calendar.DAY, _NOON - 12 * _HOUR - _LEAST, False),
+        (Calendar.DAY, _NOON - 12 * _HOUR, True),
+        # A faster clock wrote these.
+        (Calendar.DAY, _NOON + 12 * _HOUR - _LEAST, True),
+        (Calendar.DAY, _NOON + 12 * _HOUR, False),
+        (Rolling(_HOUR), _NOON - _HOUR, False),
+        (Rolling(_HOUR), _NOON - _HOUR + _LEAST, True),
+        (Rolling(_HOUR), _NOON + _LEAST, True),
+    ],
+)
+async def test_a_window_holds_its_first_instant_and_not_the_next_ones(
+    redis_url: str, window: Calendar | Rolling, before: datetime, full: bool
+) -> None:
+    workspace = f"w{uuid4().hex}"
+    cap = FrequencyCap(workspace=workspace, cap_id="one", channel=None, limit=1, window=window)
+    limits = Limits().of([cap], Channel.EMAIL, "", critical=False, now_us=micros(_NOON))
+    first, second = (
+        Send(UUID(int=n).bytes, workspace, "ana", Channel.EMAIL, False, "", micros(_NOON + _HOUR))
+        for n in (1, 2)
+    )
+    async with redis.connect(redis_url) as client:
+        places = Places(client)
+        await places.reserve([first], [()], micros(before))
+        await places.settle([Settlement(first.send_id, workspace, "ana", Outcome.COMMITTED)])
+
+        (breaches,) = await places.reserve([second], [limits], micros(_NOON))
+
+    assert bool(breaches) is full
+
+
+@pytest.mark.parametrize(("late", "full"), [(-_LEAST, True), (timedelta(0), False)])
+async def test_a_lease_holds_to_its_last_instant(
+    redis_url: str, late: timedelta, full: bool
+) -> None:
+    workspace = f"w{uuid4().hex}"
+    cap = FrequencyCap(
+        workspace=workspace, cap_id="one", channel=None, limit=1, window=Calendar.DAY
+    )
+    now_us = micros(_NOON + 2 * _HOUR + late)
+    limits = Limits().of([cap], Channel.EMAIL, "", critical=False, now_us=now_us)
+    first, second = (
+        Send(UUID(int=n).bytes, workspace, "ana", Channel.EMAIL, False, "", micros(_NOON + _HOUR))
+        for n in (1, 2)
+    )
+    async with redis.connect(redis_url) as client:
+        places = Places(client)
+        await places.reserve([first], [()], micros(_NOON))
+
+        (breaches,) = await places.reserve([second], [limits], now_us)
+
+    assert bool(breaches) is full
 
 
 async def test_old_places_are_forgotten(redis_url: str) -> None:
