@@ -205,6 +205,11 @@ async def hooks() -> AsyncIterator[Hooks]:
         await handler.shutdown(0.1)
 
 
+def answering_after(seconds: float) -> Callable[..., object]:
+    """Return a behaviour that takes its time and then is fine."""
+    return lambda *_: asyncio.sleep(seconds)
+
+
 @dataclass
 class Mail:
     """A mail that arrived."""

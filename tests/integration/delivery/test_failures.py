@@ -9,13 +9,12 @@ import grpc.aio
 import psutil
 import pytest
 from aiohttp import web
-from aiosmtpd.smtp import SMTP
 from beckon.delivery.v1 import delivery_service_pb2 as pb
 from beckon.throttle.v1.throttle_service_pb2 import Settlement
 
 from mesh.errors import reason_of
 from tests.integration.delivery import peers as fakes
-from tests.integration.delivery.peers import Hooks, Inbox, Mail, Peers, Post
+from tests.integration.delivery.peers import Hooks, Inbox, Peers, Post
 from tests.integration.delivery.service import (
     EMAIL,
     Service,
@@ -147,7 +146,7 @@ async def test_killed_in_the_middle_every_webhook_arrives_with_one_content_for_i
         tmp_path, database_url, peers.address, hooks=hooks.address, settings=SHORT
     ) as delivery:
         await delivery.save(a_template(hook=hooks.address))
-        hooks.behave = lambda _post, _request: asyncio.sleep(0.05)
+        hooks.behave = fakes.answering_after(0.05)
         requests = [a_delivery(value=number) for number in range(300)]
         await delivery.create(*requests)
         await eventually(lambda: len(hooks.posts) > 60)
@@ -174,10 +173,7 @@ async def test_killed_in_the_middle_no_mail_goes_out_twice(
         for number in range(200):
             peers.profiles.emails[f"workspaces/w/profiles/p{number}"] = f"p{number}@example.com"
 
-        async def slowly(_mail: Mail, _server: SMTP) -> None:
-            await asyncio.sleep(0.03)
-
-        inbox.behave_data = slowly
+        inbox.behave_data = fakes.answering_after(0.03)
         requests = [a_delivery(EMAIL, profile=f"p{number}") for number in range(200)]
         await delivery.create(*requests)
         await eventually(lambda: len(inbox.mails) > 40)
@@ -224,7 +220,7 @@ async def test_a_relay_that_falls_silent_after_the_mail_leaves_it_unknown(
     ) as delivery:
         await delivery.save(a_template())
         peers.profiles.emails["workspaces/w/profiles/ana"] = "ana@example.com"
-        inbox.behave_data = lambda _mail, _server: asyncio.sleep(5)
+        inbox.behave_data = fakes.answering_after(5)
         request = a_delivery(EMAIL)
 
         await delivery.create(request)
