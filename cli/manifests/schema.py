@@ -1,6 +1,6 @@
 """Publishes what manifests may say as a JSON schema, out of the protos: for editors.
 
-`python -m cli.manifests.schema > docs/schema/beckon.schema.json`, from a checkout, whose protos hold
+`python -m cli.manifests.schema > docs/schema/beckon.schema.json`, from a checkout: its protos hold
 the comments.
 """
 
@@ -72,9 +72,8 @@ def _comments_of(source: str) -> dict[str, str]:
             found[".".join([*path, opening[2]])] = " ".join(said)
             path += names
             scopes.append((depth, len(names)))
-        elif member := _FIELD.match(line) or _VALUE.match(line):
-            if depth == len(scopes):
-                found[".".join([*path, member[1]])] = " ".join(said)
+        elif depth == len(scopes) and (member := _FIELD.match(line) or _VALUE.match(line)):
+            found[".".join([*path, member[1]])] = " ".join(said)
         said = []
         depth += line.count("{") - line.count("}")
         while scopes and depth <= scopes[-1][0]:

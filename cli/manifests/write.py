@@ -16,7 +16,7 @@ from cli.output import enum_text, last
 def to_yaml(kind: Kind, message: ProtoMessage) -> str:
     """Return a document; applying it again changes nothing."""
     content: dict[str, Any] = {"kind": kind.name, "id": last(message.name)}  # type: ignore[attr-defined]
-    if kind.states:
+    if kind.states and message.state:  # type: ignore[attr-defined]
         content["state"] = enum_text(message, "state")
     content |= as_plain(message)
     return yaml.dump(content, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=100)

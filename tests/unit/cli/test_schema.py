@@ -1,0 +1,50 @@
+"""Makes sure that the published schema is that of the protos, and that the examples keep to it."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from cli.manifests.schema import PROTOS, build, read_comments, text
+
+ROOT = Path(__file__).parents[3]
+FILE = ROOT / "docs" / "schema" / "beckon.schema.json"
+
+
+@pytest.fixture(scope="module")
+def schema() -> dict[str, Any]:
+    return build(read_comments(PROTOS))
+
+
+def test_the_published_schema_is_fresh(schema: dict[str, Any]) -> None:
+    advice = "python -m cli.manifests.schema > docs/schema/beckon.schema.json"
+
+    assert FILE.read_text() == text(schema), advice
+
+
+def test_every_field_is_explained(schema: dict[str, Any]) -> None:
+    silent = [
+        f"{kind}.{name}"
+        for kind, document in schema["$defs"].items()
+        for name, field in document["properties"].items()
+        if not field.get("description") and name != "kind"
+    ]
+
+    assert silent == []
+
+
+def test_the_examples_keep_to_the_schema(schema: dict[str, Any]) -> None:
+    jsonschema = pytest.importorskip("jsonschema")
+    validator = jsonschema.Draft202012Validator(schema)
+    for file in sorted((ROOT / "examples" / "campaigns").glob("*.yaml")):
+        for document in yaml.safe_load_all(file.read_text()):
+            assert [error.message for error in validator.iter_errors(document)] == [], file.name
+
+
+def test_the_examples_name_the_schema() -> None:
+    for file in sorted((ROOT / "examples" / "campaigns").glob("*.yaml")):
+        first = file.read_text().splitlines()[0]
+
+        named = first.removeprefix("# yaml-language-server: $schema=")
+        assert (file.parent / named).resolve() == FILE
