@@ -12,13 +12,12 @@ from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 import msgspec
 import zstandard
 from beckon.ingest.v1.event_pb2 import Event, LogRecord
 from beckon.ingest.v1.ingest_service_pb2 import IngestEventsRequest
-from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
+from beckon.ingest.v1.raw_pb2 import RawEvents, RawLogRecord
 from google.protobuf.json_format import ParseDict
 from google.protobuf.struct_pb2 import Struct, Value
 from rich.console import Console
@@ -67,31 +66,6 @@ class Form:
     read: Reader
 
 
-def raw_view() -> tuple[Any, Any]:
-    """Make messages that are the request and the log record with each event left as bytes."""
-    file = descriptor_pb2.FileDescriptorProto(
-        name="bench/raw.proto", package="bench", syntax="proto3"
-    )
-    kinds = descriptor_pb2.FieldDescriptorProto
-    for name, number in (("Request", 2), ("Record", 4)):
-        message = file.message_type.add(name=name)
-        message.field.add(
-            name="events", number=number, type=kinds.TYPE_BYTES, label=kinds.LABEL_REPEATED
-        )
-        if name == "Record":
-            message.field.add(
-                name="workspace", number=1, type=kinds.TYPE_STRING, label=kinds.LABEL_OPTIONAL
-            )
-            message.field.add(
-                name="receive_time_us", number=2, type=kinds.TYPE_INT64, label=kinds.LABEL_OPTIONAL
-            )
-    pool = descriptor_pool.DescriptorPool()
-    pool.AddSerializedFile(file.SerializeToString())  # type: ignore[no-untyped-call]
-    request, record = message_factory.GetMessageClassesForFiles([file.name], pool).values()
-    return request, record
-
-
-RawRequest, RawRecord = raw_view()
 encode_rows = msgspec.msgpack.Encoder().encode
 decode_rows = msgspec.msgpack.Decoder(Rows).decode
 decode_json = msgspec.json.Decoder(dict[str, object]).decode
@@ -213,8 +187,8 @@ def read_msgpack(payload: bytes, share: float) -> int:
 
 def write_spliced(events: Sequence[bytes]) -> bytes:
     """Write events that were never parsed: the record as the request's own bytes."""
-    record = RawRecord(workspace="shop", receive_time_us=RECEIVE_TIME_US, events=events)
-    return bytes(record.SerializeToString())
+    record = RawLogRecord(workspace="shop", receive_time_us=RECEIVE_TIME_US, events=events)
+    return record.SerializeToString()
 
 
 def squeezed(form: Form) -> Form:
@@ -252,7 +226,7 @@ def measure(size: int, turns: int) -> tuple[dict[str, list[float]], dict[str, fl
     sizes = {}
 
     def spliced() -> bytes:
-        return write_spliced(RawRequest.FromString(request).events)
+        return write_spliced(RawEvents.FromString(request).events)
 
     assert list(LogRecord.FromString(spliced()).events) == fast
     for _ in range(turns):
