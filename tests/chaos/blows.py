@@ -1,7 +1,7 @@
 """What is done to whom, and when: a plan from a seed, and its execution."""
 
 import asyncio
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from random import Random
 from time import perf_counter
@@ -9,13 +9,14 @@ from typing import NamedTuple
 
 import psutil
 
-from stack.plan import POSTGRES, REDIS, SERVICES
-from stack.up import Stack
-
-TARGETS = (*SERVICES, POSTGRES, REDIS)
+from tests.chaos.herd import EXTRA_TARGETS, TARGETS, TWINS, Herd, names
 
 # Of the blows beside the kills: a process that stands still holds its locks and connections.
 _FREEZES_PER_KILL = 0.3
+
+# Longer than any lease of the run: others have taken the work over when it wakes up.
+_COMA = (6.0, 8.0)
+_COMAS_PER_KILL = 0.15
 
 
 class Blow(NamedTuple):
@@ -27,40 +28,45 @@ class Blow(NamedTuple):
     """Seconds that it stands still; 0: it is killed instead."""
 
 
-def plan(random: Random, kills: int, *, targets: Sequence[str] = TARGETS) -> Iterator[Blow]:
+def plan(random: Random, kills: int) -> Iterator[Blow]:
     """Yield blows, `kills` of them deadly: every target in turn, in another order each round."""
     left: list[str] = []
-    for _ in range(kills):
+    for number in range(kills):
+        # The second processes come to it once everything else was hit.
+        targets = TARGETS if number < len(TARGETS) else names()
         left = left or random.sample(targets, len(targets))
         if random.random() < _FREEZES_PER_KILL:
             yield Blow(random.uniform(0.1, 2.0), random.choice(targets), random.uniform(1.0, 3.0))
+        if random.random() < _COMAS_PER_KILL:
+            target = random.choice((*TWINS, *EXTRA_TARGETS))
+            yield Blow(random.uniform(0.1, 2.0), target, random.uniform(*_COMA))
         # Some at once, so that two are down together.
         yield Blow(random.choice((0.05, random.uniform(0.2, 4.0))), left.pop(), 0.0)
 
 
-async def strike(stack: Stack, blows: Iterator[Blow], tell: Callable[[str], None]) -> int:
+async def strike(herd: Herd, blows: Iterator[Blow], tell: Callable[[str], None]) -> int:
     """Carry the blows out; return how many were kills, once all is up again."""
     kills = 0
     async with asyncio.TaskGroup() as group:
         for blow in blows:
             await asyncio.sleep(blow.wait)
-            await stack.wait_until_up(blow.target)
+            await herd.wait_until_up(blow.target)
             if blow.freeze:
                 tell(f"freeze {blow.target} for {blow.freeze:.1f} s")
-                group.create_task(_freeze(stack.pid(blow.target), blow.freeze))
+                group.create_task(_freeze(herd.pid(blow.target), blow.freeze))
                 continue
             kills += 1
             tell(f"kill {kills} {blow.target}")
-            stack.kill(blow.target)
-            group.create_task(_await_return(stack, blow.target, tell))
-    for name in TARGETS:
-        await stack.wait_until_up(name)
+            herd.kill(blow.target)
+            group.create_task(_await_return(herd, blow.target, tell))
+    for name in names():
+        await herd.wait_until_up(name)
     return kills
 
 
-async def _await_return(stack: Stack, name: str, tell: Callable[[str], None]) -> None:
+async def _await_return(herd: Herd, name: str, tell: Callable[[str], None]) -> None:
     begun = perf_counter()
-    await stack.wait_until_up(name)
+    await herd.wait_until_up(name)
     tell(f"     {name} is back after {perf_counter() - begun:.1f} s")
 
 

@@ -24,6 +24,7 @@ from stack.up import Stack
 from tests.chaos import blows, campaigns
 from tests.chaos.cast import CAPPED, DELAY, MAIN, WORKSPACES, Act, Cast, Cue, Promise
 from tests.chaos.client import Lane
+from tests.chaos.herd import Herd, herd
 from tests.chaos.mesh_view import MeshView, connected
 from tests.chaos.verdict import Arrival, History, Verdict, compare_history, judge
 from tests.http import put
@@ -179,6 +180,7 @@ async def run(
 
     async with (
         Stack(folder, ports="auto", settings=SETTINGS, collector=False) as stack,
+        herd(stack) as killable,
         connected(stack.state) as channels,
     ):
         view = MeshView(channels)
@@ -190,7 +192,7 @@ async def run(
             (workspace, Lane(channels["ingest"], workspace, play.note))
             for workspace in (*[MAIN] * _LANES, CAPPED)
         ]
-        done = await _strike_while_streaming(stack, play, random, kills, say)
+        done = await _strike_while_streaming(killable, play, random, kills, say)
         events = sum(map(len, play.sent.values()))
         streams = sum(lane.streams for _, lane in play.lanes)
         resent = sum(lane.resent for _, lane in play.lanes)
@@ -202,13 +204,13 @@ async def run(
 
 
 async def _strike_while_streaming(
-    stack: Stack, play: Play, random: Random, kills: int, say: Tell
+    killable: Herd, play: Play, random: Random, kills: int, say: Tell
 ) -> int:
     over = asyncio.Event()
     async with asyncio.TaskGroup() as group:
         streaming = [group.create_task(lane.run()) for _, lane in play.lanes]
         playing = group.create_task(play.run(over))
-        done = await blows.strike(stack, blows.plan(random, kills), say)
+        done = await blows.strike(killable, blows.plan(random, kills), say)
         over.set()
         await playing
         for _, lane in play.lanes:

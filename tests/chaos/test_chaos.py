@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.chaos.blows import TARGETS
+from tests.chaos.herd import TARGETS
 from tests.chaos.run import run
 
 

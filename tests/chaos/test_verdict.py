@@ -6,8 +6,9 @@ from random import Random
 
 import pytest
 
-from tests.chaos.blows import TARGETS, plan
+from tests.chaos.blows import plan
 from tests.chaos.cast import DELAY, MAIN, Cast, Promise
+from tests.chaos.herd import TARGETS
 from tests.chaos.verdict import Arrival, Verdict, compare_history, judge
 
 ONE = Promise(workspace=MAIN, campaign="c", events=("e1",), recipient="p", count=1)
