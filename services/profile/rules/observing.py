@@ -29,7 +29,8 @@ def observe(
     Counts each type (up to 512 types), moves first and last seen, and lets
     `profile_updated` set facts: the one received last wins. An event that occurred
     more than 30 days before it was received is kept and changes nothing. One with
-    a bad fact is refused as a whole and counts for nothing. The version grows by one,
+    a bad fact is refused as a whole, counts for nothing and stays out of the history:
+    it belongs into the quarantine, whence it can be replayed. The version grows by one,
     however many events there are, also when they only come late: whoever writes
     the same person at the same time must notice.
     """

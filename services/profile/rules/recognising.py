@@ -15,6 +15,9 @@ def sort_out(
     the log is a retry of ours, from another place with the same content a duplicate,
     with other content a misuse of the id. The window is measured between the times
     of receipt, so that the answer is the same whenever the question is asked.
+
+    Exact for the events of one person, whoever writes them. One id used for two people
+    at the same instant can slip through: their transactions share nothing.
     """
     sorting = Sorting([], [], [], [])
     seen: dict[UUID, Event] = {}

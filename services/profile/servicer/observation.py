@@ -77,13 +77,15 @@ class ObservationServicer(rpc.ObservationServiceServicer):
         self, turn: Turn, taken: Sequence[Record], wanted: frozenset[str]
     ) -> convert.Answers:
         """Gather, judge, act: inside one transaction, which may have to be done again."""
+        every = [event for record in taken for event in record.events]
+        people = await turn.read({event.person for event in every})
+        earlier = await turn.find_earlier(every, window_us=self._window_us)
         remembered = await turn.recall([record.place for record in taken])
-        new = [record for record in taken if record.place not in remembered]
-        events = [event for record in new for event in record.events]
+
         repeated = convert.Answers(remembered)
         unsaid = repeated.silent_on((one for one in taken if one.place in remembered), wanted)
-        people = await turn.read({event.person for event in (*events, *unsaid)})
-        earlier = await turn.find_earlier(events, window_us=self._window_us)
+        new = [record for record in taken if record.place not in remembered]
+        events = [event for record in new for event in record.events]
 
         unkeepable = turn.unkeepable
         keepable = [one for one in events if one not in unkeepable] if unkeepable else events

@@ -81,8 +81,9 @@ class Turn:
 
     It locks nothing that it reads. Whoever writes a person makes the version one
     greater than what was read; if that is no longer so the turn rolls back and
-    is done anew. Profiles are read before the history is searched, so that nobody can
-    have added an event of theirs between without our noticing.
+    is done anew. What is read must be read in this order: people, earlier events,
+    answers. Then whatever another turn commits in between is either seen by a
+    later step or noticed by the version.
     """
 
     def __init__(

@@ -1,38 +1,46 @@
-"""One PostgreSQL for the folder, and an empty database for each test."""
+"""One PostgreSQL and one database for the folder, emptied after each test."""
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
 
+import asyncpg
 import pytest
 
 from mesh.migrations import migrate
 from services.profile.store import MIGRATIONS, SCHEMA, connect
 from stack.servers.postgresql import Postgres
-from tests.integration.profile.world import Profiles
+from tests.integration.profile.world import WEEKS, Profiles
 
 
 @pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postgres]:
     postgres = Postgres(tmp_path_factory.mktemp("postgres"), durable=False)
 
-    async def prepare() -> None:
-        await postgres.start()
-        url = await postgres.create_database("template")
-        await migrate(url, schema=SCHEMA, folder=MIGRATIONS)
-
-    asyncio.run(prepare())
+    asyncio.run(postgres.start())
     try:
         yield postgres
     finally:
         asyncio.run(postgres.stop())
 
 
+@pytest.fixture(scope="session")
+def database_url(server: Postgres) -> str:
+    async def prepare() -> str:
+        url = await server.create_database("test")
+        await migrate(url, schema=SCHEMA, folder=MIGRATIONS)
+        return url
+
+    return asyncio.run(prepare())
+
+
 @pytest.fixture
-async def url(server: Postgres) -> AsyncIterator[str]:
-    name = "test"
-    await server.drop_database(name)
-    yield await server.create_database(name, template="template")
-    await server.drop_database(name)
+async def url(database_url: str) -> AsyncIterator[str]:
+    yield database_url
+    connection = await asyncpg.connect(database_url, server_settings={"search_path": SCHEMA})
+    for row in await connection.fetch(WEEKS):
+        await connection.execute(f"DROP TABLE {row['relname']}")
+    await connection.execute("TRUNCATE profiles, answers")
+    await connection.close()
 
 
 @pytest.fixture

@@ -4,6 +4,7 @@ Run it with `python -m tests.integration.profile.measure_cost`; nothing in the t
 """
 
 import asyncio
+import gc
 import json
 import random
 import sys
@@ -121,4 +122,7 @@ async def main(size: int) -> None:
 
 
 if __name__ == "__main__":
+    # As every service does.
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 50)
     uvloop.run(main(int(sys.argv[1]) if len(sys.argv) > 1 else 500))

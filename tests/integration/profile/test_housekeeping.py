@@ -10,11 +10,7 @@ from mesh.server import Stopping
 from mesh.settings import BadSettings, load
 from services.profile.config import Config
 from services.profile.worker import Housekeeper
-from tests.integration.profile.world import Profiles, a_record, an_event
-
-WEEKS = (
-    "SELECT relname FROM pg_class WHERE relname LIKE 'history\\_2%' AND relkind = 'r' ORDER BY 1"
-)
+from tests.integration.profile.world import WEEKS, Profiles, a_record, an_event
 
 
 def housekeeper(profiles: Profiles) -> Housekeeper:

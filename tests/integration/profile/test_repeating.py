@@ -223,12 +223,42 @@ async def test_two_workers_on_one_partition_count_once(profiles: Profiles) -> No
 
 
 async def test_two_workers_answer_the_same(profiles: Profiles) -> None:
-    answers = await asyncio.gather(
-        *(profiles.observe(a_mixed_record(), wanted=ORDERS) for _ in range(4))
-    )
+    for position in range(20):
+        record = a_record(
+            f"{position}",
+            an_event(f"{position}-1"),
+            an_event(f"{position}-2"),
+            an_event(f"{position}-1"),
+            partition=3,
+        )
 
-    assert all(answer == answers[0] for answer in answers)
-    assert await profiles.count() == 2
+        answers = await asyncio.gather(*(profiles.observe(record, wanted=ORDERS) for _ in range(4)))
+
+        assert all(answer == answers[0] for answer in answers)
+    assert await profiles.count() == 40
+
+
+@pytest.mark.parametrize("step", ["read", "find_earlier", "recall"])
+async def test_another_worker_may_commit_between_any_two_steps(
+    profiles: Profiles, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    """The lease ran out while this worker was asleep between two statements."""
+    await profiles.observe(a_record("1", an_event("e1"), partition=3))
+    real = getattr(Turn, step)
+    others: list[pb.ObserveEventsResponse] = []
+
+    async def overtaken(turn: Turn, *args: object, **kwargs: object) -> object:
+        found = await real(turn, *args, **kwargs)
+        if not others:
+            others.append(pb.ObserveEventsResponse())
+            others[0] = await profiles.observe(a_mixed_record(), wanted=ORDERS)
+        return found
+
+    monkeypatch.setattr(Turn, step, overtaken)
+    answer = await profiles.observe(a_mixed_record(), wanted=ORDERS)
+
+    assert answer == others[0]
+    assert await profiles.count() == 3
 
 
 @pytest.mark.parametrize("step", ["recall", "read", "find_earlier", "keep", "write", "remember"])
@@ -290,7 +320,7 @@ STREAM = [
 
 
 @settings(
-    max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None
+    max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None
 )
 @given(st.data())
 async def test_any_cutting_and_repeating_of_the_log_ends_the_same(

@@ -61,14 +61,14 @@ class Server:
 
 
 @pytest.fixture
-async def server(url: str, tmp_path: Path) -> Server:
+async def house(url: str, tmp_path: Path) -> Server:
     return Server(url, tmp_path, free_port())
 
 
-async def test_the_process_serves_both_services_and_ends_in_order(server: Server) -> None:
-    process = await server.start()
+async def test_the_process_serves_both_services_and_ends_in_order(house: Server) -> None:
+    process = await house.start()
     try:
-        async with server.channel() as channel:
+        async with house.channel() as channel:
             observe = rpc.ObservationServiceStub(channel).ObserveEvents
             bad = an_event("bad", workspace="bolt")
             answer = await observe(
@@ -86,10 +86,10 @@ async def test_the_process_serves_both_services_and_ends_in_order(server: Server
     assert code == 0
 
 
-async def test_a_workspace_that_is_not_yours_is_closed(server: Server) -> None:
-    process = await server.start()
+async def test_a_workspace_that_is_not_yours_is_closed(house: Server) -> None:
+    process = await house.start()
     try:
-        async with server.channel("shop") as channel:
+        async with house.channel("shop") as channel:
             profiles = profile_rpc.ProfileServiceStub(channel)
             foreign = profile_pb.Profile(name="workspaces/bolt/profiles/ana")
             calls: list[Awaitable[object]] = [
@@ -113,17 +113,17 @@ async def test_a_workspace_that_is_not_yours_is_closed(server: Server) -> None:
     assert not own.profiles
 
 
-async def test_a_process_killed_in_mid_stream_counts_nothing_twice(server: Server) -> None:
+async def test_a_process_killed_in_mid_stream_counts_nothing_twice(house: Server) -> None:
     """Whoever calls repeats what was not answered, as trigger does."""
     records = [
         a_record(f"{at:03}", *(an_event(f"e{at}-{one}", profile=f"p{one}") for one in range(10)))
         for at in range(60)
     ]
-    process = await server.start()
+    process = await house.start()
     at, answered_since_start = 0, 0
     while at < len(records):
         try:
-            async with server.channel() as channel:
+            async with house.channel() as channel:
                 observe = rpc.ObservationServiceStub(channel).ObserveEvents
                 while at < len(records):
                     turn = records[at : at + 4]
@@ -135,8 +135,8 @@ async def test_a_process_killed_in_mid_stream_counts_nothing_twice(server: Serve
                     at, answered_since_start = at + len(turn), answered_since_start + 1
         except grpc.aio.AioRpcError:
             await process.wait()
-            process, answered_since_start = await server.start(), 0
-    async with server.channel() as channel:
+            process, answered_since_start = await house.start(), 0
+    async with house.channel() as channel:
         names = [f"workspaces/acme/profiles/p{one}" for one in range(10)]
         standings = await rpc.ObservationServiceStub(channel).BatchGetStandings(
             pb.BatchGetStandingsRequest(profiles=names)

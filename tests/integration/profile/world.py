@@ -18,6 +18,7 @@ from services.profile.store import Profiles as ProfileStore
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
 MICROSECOND = timedelta(microseconds=1)
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+WEEKS = "SELECT relname FROM pg_class WHERE relname LIKE 'history\\_%' AND relkind = 'r' ORDER BY 1"
 
 
 def micros(moment: datetime) -> int:
