@@ -102,7 +102,7 @@ async def main(environ: Mapping[str, str]) -> None:
             limits=LaneLimits(
                 held_max=config.held_max,
                 in_flight_max=config.smtp_connections,
-                lease=config.lease,
+                lease=config.lease_of(config.smtp_timeout),
                 timeout=config.smtp_timeout,
                 poll=config.poll,
             ),
@@ -124,7 +124,7 @@ async def main(environ: Mapping[str, str]) -> None:
             limits=LaneLimits(
                 held_max=config.held_max,
                 in_flight_max=config.webhook_connections,
-                lease=config.lease,
+                lease=config.lease_of(config.webhook_timeout),
                 timeout=config.webhook_timeout,
                 poll=config.poll,
             ),
@@ -139,7 +139,7 @@ async def main(environ: Mapping[str, str]) -> None:
             retention=config.retention,
         )
         tokens = PageTokens.from_keys_file(config.server.keys_file)
-        deliveries = DeliveryServicer(store, lanes, clock, lease=config.lease, tokens=tokens)
+        deliveries = DeliveryServicer(store, lanes, clock, tokens=tokens)
         template_servicer = TemplateServicer(
             templates,
             trial,

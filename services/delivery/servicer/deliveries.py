@@ -29,6 +29,11 @@ class Lane(Protocol):
         """Whether its provider drops repeats."""
         ...
 
+    @property
+    def lease(self) -> timedelta:
+        """How long a delivery is in its hands."""
+        ...
+
     def reserve(self, count: int) -> int:
         """Return for how many there is room."""
         ...
@@ -52,13 +57,11 @@ class DeliveryServicer(rpc.DeliveryServiceServicer):
         lanes: Lanes,
         clock: Clock,
         *,
-        lease: timedelta,
         tokens: PageTokens,
     ) -> None:
         self._store = store
         self._lanes = lanes
         self._clock = clock
-        self._lease = lease
         self._tokens = tokens
 
     async def GetDelivery(self, request: pb.GetDeliveryRequest, context: object) -> pb.Delivery:
@@ -86,7 +89,7 @@ class DeliveryServicer(rpc.DeliveryServiceServicer):
     ) -> pb.BatchCreateDeliveriesResponse:
         deliveries = convert.new_deliveries(request.requests)
         now = self._clock.now()
-        lease_end = now + self._lease
+        lease_ends = {channel: now + lane.lease for channel, lane in self._lanes.items()}
         granted = {
             channel: lane.reserve(sum(1 for one in deliveries if one.channel == channel))
             for channel, lane in self._lanes.items()
@@ -99,12 +102,12 @@ class DeliveryServicer(rpc.DeliveryServiceServicer):
                 deliveries,
                 now=now,
                 leased=leased,
-                lease_end=lease_end,
+                lease_ends=[lease_ends[Channel(one.channel)] for one in deliveries],
                 handed_over=[self._lanes[Channel(one.channel)].repeat_safe for one in deliveries],
             )
         finally:
             ours = [
-                _claimed(one, now, lease_end)
+                _claimed(one, now, lease_ends[Channel(one.channel)])
                 for one, taken in zip(deliveries, leased, strict=True)
                 if taken and one.delivery_id in new
             ]

@@ -179,7 +179,7 @@ class DeliveryStore:
         *,
         now: datetime,
         leased: Sequence[bool],
-        lease_end: datetime,
+        lease_ends: Sequence[datetime],
         handed_over: Sequence[bool],
     ) -> tuple[set[UUID], set[UUID]]:
         """Queue deliveries, all or none; return which are new, and which met their cancellation.
@@ -195,7 +195,7 @@ class DeliveryStore:
                 _CREATE,
                 *columns,
                 [State.SENDING if ours else State.PENDING for ours in leased],
-                [lease_end if ours else now for ours in leased],
+                [end if ours else now for ours, end in zip(leased, lease_ends, strict=True)],
                 [int(ours) for ours in leased],
                 [ours and handed for ours, handed in zip(leased, handed_over, strict=True)],
                 now,

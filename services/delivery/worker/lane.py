@@ -49,6 +49,9 @@ _M = TypeVar("_M")
 
 # Claimed, addressed and rendered together.
 _BATCH_MAX = 500
+# Weight of the latest answer in what a destination takes.
+_SMOOTHING = 0.2
+_SECONDS_LEAST = 0.001
 # A mail that is marked before it is sent is unknown after a crash: few at a time.
 _HAND_OVER_MAX = 16
 
@@ -71,6 +74,8 @@ class LaneLimits:
 class _Destination(Generic[_M]):
     waiting: deque[Prepared[_M]] = field(default_factory=deque)
     senders: int = 0
+    seconds: float = 0.0
+    """What it took for one, lately."""
 
 
 class Lane(Generic[_M]):
@@ -119,6 +124,11 @@ class Lane(Generic[_M]):
         return self._provider.repeat_safe
 
     @property
+    def lease(self) -> timedelta:
+        """How long a delivery is in its hands."""
+        return self._limits.lease
+
+    @property
     def held(self) -> int:
         """How many deliveries are in its hands."""
         return self._held
@@ -163,6 +173,7 @@ class Lane(Generic[_M]):
             self._stopping = True
             ender.cancel()
             await asyncio.gather(ender, *self._senders, return_exceptions=True)
+            self._give_back()
 
     async def look(self) -> int:
         """Claim what is due and fits; return how many."""
@@ -232,6 +243,8 @@ class Lane(Generic[_M]):
                 destination = self._destinations[prepared.destination] = _Destination()
             destination.waiting.append(prepared)
         self._spread()
+        for destination in self._destinations.values():
+            self._shed(destination)
 
     def _spread(self) -> None:
         """Give every destination as many senders as it has work for, and may have."""
@@ -251,11 +264,13 @@ class Lane(Generic[_M]):
         try:
             while waiting and not self._stopping:
                 if self._provider.repeat_safe:
-                    await self._attempt(waiting.popleft())
+                    await self._attempt(waiting.popleft(), destination)
+                    self._shed(destination)
                     continue
                 share = min(_HAND_OVER_MAX, -(-len(waiting) // max(1, self._limits.in_flight_max)))
                 for prepared in await self._handed_over([waiting.popleft() for _ in range(share)]):
-                    await self._attempt(prepared)
+                    await self._attempt(prepared, destination)
+                self._shed(destination)
         finally:
             destination.senders -= 1
             if not destination.senders and not waiting:
@@ -281,7 +296,7 @@ class Lane(Generic[_M]):
         self._held -= len(batch) - len(ours)
         return [one for one in batch if one.delivery.delivery_id in ours]
 
-    async def _attempt(self, prepared: Prepared[_M]) -> None:
+    async def _attempt(self, prepared: Prepared[_M], destination: _Destination[_M]) -> None:
         """Send one and settle it; whatever happens, its neighbours go on."""
         delivery = prepared.delivery
         begun = self._clock.now()
@@ -300,7 +315,9 @@ class Lane(Generic[_M]):
             log.exception("attempt_crashed", delivery=str(delivery.delivery_id))
             answer = Answer(Outcome.NO_ANSWER, "attempt_crashed")
         ended = self._clock.now()
-        self._seconds.observe((ended - begun).total_seconds())
+        seconds = (ended - begun).total_seconds()
+        self._seconds.observe(seconds)
+        destination.seconds += (seconds - destination.seconds) * _SMOOTHING
         verdict = settle(
             ended,
             answer.outcome,
@@ -314,6 +331,25 @@ class Lane(Generic[_M]):
         if delivery.sampled and delivery.trace_id is not None:
             self._send_span(delivery, begun, ended, answer)
         self._settle(delivery, verdict, tried=True, answer=answer)
+
+    def _shed(self, destination: _Destination[_M]) -> None:
+        """Put back what a slow destination cannot take in half a lease: others need the room."""
+        waiting = destination.waiting
+        half = self._limits.lease.total_seconds() / 2
+        rounds = half / max(destination.seconds, _SECONDS_LEAST)
+        for _ in range(len(waiting) - int(self._limits.in_flight_max * max(1.0, rounds))):
+            self._postpone(waiting.pop().delivery)
+
+    def _give_back(self) -> None:
+        """Put back what was not begun: the next process need not wait for the lease to end."""
+        now = self._clock.now()
+        left = list(self._inbox)
+        for destination in self._destinations.values():
+            left += [prepared.delivery for prepared in destination.waiting]
+        self._inbox.clear()
+        self._destinations.clear()
+        for delivery in left:
+            self._settle(delivery, RetryAt(now), tried=False)
 
     def _postpone(self, delivery: Claimed) -> None:
         now = self._clock.now()

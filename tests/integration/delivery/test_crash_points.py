@@ -77,7 +77,7 @@ async def created(
         new,
         now=clock.now(),
         leased=[leased] * count,
-        lease_end=clock.now() + LEASE,
+        lease_ends=[clock.now() + LEASE] * count,
         handed_over=[channel is Channel.WEBHOOK] * count,
     )
     return new
@@ -231,7 +231,7 @@ async def test_a_create_and_its_cancellation_at_the_same_time_agree(
     for _ in range(20):
         new = a_new(Channel.EMAIL)
         (made, met), canceled = await asyncio.gather(
-            store.create([new], now=NOW, leased=[False], lease_end=NOW, handed_over=[False]),
+            store.create([new], now=NOW, leased=[False], lease_ends=[NOW], handed_over=[False]),
             store.cancel([(new.delivery_id, "w", "ana")], now=NOW),
         )
 

@@ -163,6 +163,56 @@ async def test_killed_in_the_middle_every_webhook_arrives_with_one_content_for_i
         assert peers.ingest.clashes == []
 
 
+async def test_stopped_in_the_middle_the_next_process_goes_on_at_once(
+    tmp_path: Path, database_url: str, peers: Peers, hooks: Hooks
+) -> None:
+    async with service(tmp_path, database_url, peers.address, hooks=hooks.address) as delivery:
+        await delivery.save(a_template(hook=hooks.address))
+        hooks.behave = fakes.answering_after(0.05)
+        requests = [a_delivery(value=number) for number in range(300)]
+        await delivery.create(*requests)
+        await eventually(lambda: len(hooks.posts) > 60)
+
+        assert await delivery.stop() == 0
+        sent = len(hooks.posts)
+        await delivery.start()
+
+        # Well before the lease of 30 s.
+        await eventually(lambda: all_in(delivery, pb.Delivery.STATE_SENT, 300), seconds=15)
+        assert sent < 300
+        assert len(hooks.posts) == 300
+        await eventually(lambda: len(peers.ingest.events) == 300)
+
+
+async def test_a_host_in_trouble_leaves_room_for_the_others(
+    tmp_path: Path, database_url: str, peers: Peers, hooks: Hooks
+) -> None:
+    async with (
+        fakes.hooks() as stuck,
+        service(
+            tmp_path,
+            database_url,
+            peers.address,
+            hooks=f"{hooks.address},{stuck.address}",
+            settings={
+                "DELIVERY_WEBHOOK_CONNECTIONS": "2",
+                "DELIVERY_WEBHOOK_TIMEOUT_SECONDS": "1",
+                "DELIVERY_LEASE_SECONDS": "4",
+                "DELIVERY_HELD_MAX": "50",
+            },
+        ) as delivery,
+    ):
+        stuck.behave = lambda _post, _request: asyncio.Event().wait()
+        await delivery.save(a_template("good", hook=hooks.address))
+        await delivery.save(a_template("stuck", hook=stuck.address))
+        # Many more than the lane holds, and all before the first good one.
+        await delivery.create(*(a_delivery(template="stuck") for _ in range(300)))
+
+        await delivery.create(*(a_delivery(template="good") for _ in range(20)))
+
+        await eventually(lambda: len(hooks.contents()) == 20)
+
+
 async def test_killed_in_the_middle_no_mail_goes_out_twice(
     tmp_path: Path, database_url: str, peers: Peers, inbox: Inbox
 ) -> None:
