@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Generic, TypeVar
 
@@ -83,73 +83,92 @@ class Sender(Generic[Tag]):
             else:
                 return
 
-    async def _stream(self, source: Iterable[Batch[Tag]]) -> None:
+    async def _stream(self, source: Iterator[Batch[Tag]]) -> None:
         """Run one stream: first what the one before left open, then what is new."""
-        again = list(self._unacknowledged)
+        again = deque(self._unacknowledged)
         self._unacknowledged.clear()
-        rest = deque(again)
+        credit = _Credit()
+        # By an iterator: a `write` to a call that has ended hides the status it ended with.
+        call = self.stub.StreamEvents(self._requests(again, source, credit))
         try:
-            call = self.stub.StreamEvents()
-            granted = await _read(call)
-            credit = granted.credit
-            for sequence, batch in enumerate(_chain(rest, source), start=1):
-                self._unacknowledged.append(batch)
-                size = len(batch.events)
-                while credit < size:
-                    credit += await self._take(call)
-                await call.write(
-                    pb.StreamEventsRequest(
-                        parent=self.parent, sequence=sequence, events=batch.events
-                    )
-                )
-                credit -= size
-            await call.done_writing()
-            while self._unacknowledged:
-                await self._take(call)
+            async for response in call:
+                if response.sequence:
+                    await self._take(response)
+                credit.grant(response.credit)
         except grpc.aio.AioRpcError as error:
-            self._unacknowledged.extend(rest)
             if error.code() is grpc.StatusCode.UNAVAILABLE:
                 raise Break(error) from error
             raise
-        except asyncio.InvalidStateError as error:
-            # The call ended while we wrote; its status says why.
-            self._unacknowledged.extend(rest)
-            raise Break(await _ended(call)) from error
+        finally:
+            credit.end()
+            call.cancel()
+            self._unacknowledged.extend(again)
+        if self._unacknowledged:
+            raise Break(await _ended(call))
 
-    async def _take(self, call: "_Call") -> int:
-        """Wait for one acknowledgement; return the credit it grants."""
-        response = await _read(call)
+    async def _requests(
+        self, again: deque[Batch[Tag]], source: Iterator[Batch[Tag]], credit: "_Credit"
+    ) -> AsyncIterator[pb.StreamEventsRequest]:
+        """Yield batches as credit allows, until all are sent or the stream has ended."""
+        sequence = 0
+        while await credit.given():
+            batch = again.popleft() if again else next(source, None)
+            if batch is None:
+                return
+            self._unacknowledged.append(batch)
+            if not await credit.spend(len(batch.events)):
+                return
+            sequence += 1
+            yield pb.StreamEventsRequest(parent=self.parent, sequence=sequence, events=batch.events)
+
+    async def _take(self, response: pb.StreamEventsResponse) -> None:
+        """Hand out the acknowledgement of the oldest batch."""
         batch = self._unacknowledged.popleft()
         self.totals.accepted += response.accepted_count
         self.totals.duplicates += response.duplicate_count
         self.totals.refused += len(response.failed_events)
         await self.acknowledged(batch, response)
-        return response.credit
+
+
+class _Credit:
+    """How many events a stream may send."""
+
+    def __init__(self) -> None:
+        self._left = 0
+        self._ended = False
+        self._changed = asyncio.Event()
+
+    def grant(self, events: int) -> None:
+        """Allow so many more."""
+        self._left += events
+        self._changed.set()
+
+    def end(self) -> None:
+        """Let nobody wait any longer."""
+        self._ended = True
+        self._changed.set()
+
+    async def given(self) -> bool:
+        """Wait for the first grant; say whether the stream still runs."""
+        return await self.spend(0, least=1)
+
+    async def spend(self, events: int, *, least: int = 0) -> bool:
+        """Wait until there is credit, and take it; say whether the stream still runs."""
+        while self._left < max(events, least) and not self._ended:
+            self._changed.clear()
+            await self._changed.wait()
+        self._left -= 0 if self._ended else events
+        return not self._ended
 
 
 _Call = grpc.aio.StreamStreamCall[pb.StreamEventsRequest, pb.StreamEventsResponse]
 
 
-async def _read(call: _Call) -> pb.StreamEventsResponse:
-    response = await call.read()
-    if isinstance(response, pb.StreamEventsResponse):
-        return response
-    raise Break(await _ended(call))
-
-
 async def _ended(call: _Call) -> grpc.aio.AioRpcError:
-    error = grpc.aio.AioRpcError(
+    """Return what a stream ended with that ended before its time."""
+    return grpc.aio.AioRpcError(
         await call.code(),
         await call.initial_metadata(),
         await call.trailing_metadata(),
         await call.details() or "the stream ended early",
     )
-    if error.code() not in {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.OK}:
-        raise error
-    return error
-
-
-def _chain(first: deque[Batch[Tag]], then: Iterable[Batch[Tag]]) -> Iterable[Batch[Tag]]:
-    while first:
-        yield first.popleft()
-    yield from then
