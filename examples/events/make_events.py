@@ -138,7 +138,9 @@ def make(invoices: Iterable[list[Row]], *, at_least: int) -> list[Event]:
             country = lines[0]["Country"]
             facts = {"country": country, "time_zone": ZONES[country]}
             when = begin - timedelta(seconds=1)
-            own.insert(0, (when, event(f"profile-{profile}", "profile_updated", profile, when, facts)))
+            own.insert(
+                0, (when, event(f"profile-{profile}", "profile_updated", profile, when, facts))
+            )
         found += own
     # Sorting is stable: what happened in the same second stays in the order of the data.
     return [one for _, one in sorted(found, key=lambda pair: pair[0])]
