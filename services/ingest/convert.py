@@ -87,20 +87,6 @@ def fingerprints(columns: Columns, raw: Sequence[bytes]) -> Sequence[bytes]:
     ]
 
 
-def with_times(
-    events: Sequence[Event], raw: Sequence[bytes], columns: Columns, now: datetime
-) -> Sequence[bytes]:
-    """Return the raw events, those without a time having occurred when they were received."""
-    if all(columns.seconds):
-        return raw
-    completed = list(raw)
-    for index, event in enumerate(events):
-        if not event.HasField("occur_time"):
-            event.occur_time.FromDatetime(now)
-            completed[index] = event.SerializeToString()
-    return completed
-
-
 def clock_offset_us(send_time: Timestamp | None, now: datetime) -> int:
     """Return what to add to the caller's times, in microseconds; 0 when the clocks agree."""
     if send_time is None:

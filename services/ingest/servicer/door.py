@@ -67,7 +67,6 @@ class Door:
         admission = rules.admit(
             columns, parent=parent, now=now, fingerprints=fingerprints, known=known
         )
-        raw = convert.with_times(events, raw, columns, now)
         profiles, event_ids = columns.profiles, columns.event_ids
         if len(admission.fresh) < len(columns):
             profiles = [profiles[index] for index in admission.fresh]
