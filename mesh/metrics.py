@@ -87,6 +87,15 @@ ATTEMPT_SECONDS = Histogram(
     ["channel"],
     buckets=_SECONDS,
 )
+UNMADE = Counter(
+    "beckon_messages_unmade_total",
+    "Messages that could not be made, by why: data or address missing, template gone, too costly.",
+    ["channel", "reason"],
+)
+OUTBOX = Gauge(
+    "beckon_outbox_batches",
+    "Batches of endings that peers have yet to hear. Rising: throttle or ingest is away.",
+)
 MESSAGE_SECONDS = Histogram(
     "beckon_message_seconds",
     "From accepting the event to handing the message over, for messages without a planned wait.",
