@@ -7,6 +7,7 @@ from beckon.trigger.v1.decision_service_pb2 import Decision
 
 from mesh.errors import InvalidArgument, NotFound
 from services.trigger.store import QuarantineStore
+from services.trigger.worker.catalogue import Catalogue
 from services.trigger.worker.replays import Replays
 from tests.integration.trigger.house import House, a_campaign, an_event
 
@@ -200,7 +201,7 @@ async def test_a_turn_that_fails_for_good_is_set_aside_record_by_record(house: H
     assert (await house.decision("e")).state == Decision.STATE_SENT
 
 
-def _broken_catalogue(good: object) -> object:
+def _broken_catalogue(good: Catalogue) -> Catalogue:
     from dataclasses import replace
 
     from services.trigger.rules import Book
@@ -208,9 +209,6 @@ def _broken_catalogue(good: object) -> object:
     def fail(*_: object) -> object:
         raise RuntimeError("planned: a bug in judging")
 
-    plans = {
-        key: replace(plan, filter=fail)
-        for key, plan in good.plans.items()  # type: ignore[attr-defined]
-    }
+    plans = {key: replace(plan, filter=fail) for key, plan in good.plans.items()}
     triggers = {"cart_filled": tuple(plans.values())}
-    return replace(good, plans=plans, books={"acme": Book(triggers, {})})  # type: ignore[type-var]
+    return replace(good, plans=plans, books={"acme": Book(triggers, {})})
