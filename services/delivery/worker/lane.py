@@ -11,7 +11,7 @@ import structlog
 
 from mesh.clock import Clock
 from mesh.errors import Aborted, MeshError, Unavailable
-from mesh.metrics import ATTEMPT_SECONDS, DELIVERIES, WORKER_FAILURES
+from mesh.metrics import ATTEMPT_SECONDS, BATCH_SIZE, DELIVERIES, UNMADE, WORKER_FAILURES
 from mesh.server import Stopping
 from mesh.tracing import record_span, span_id
 from services.delivery.model import (
@@ -33,6 +33,7 @@ from services.delivery.providers import Provider
 from services.delivery.render import RenderUnavailable
 from services.delivery.rules import postpone, settle
 from services.delivery.store import DeliveryStore
+from services.delivery.worker.handover import HandOvers
 from services.delivery.worker.prepare import (
     DELIVER,
     RENDER,
@@ -101,6 +102,7 @@ class Lane(Generic[_M]):
         self._preparer = preparer
         self._provider = provider
         self._settler = settler
+        self._hand_overs = HandOvers(store, clock, timeout=limits.timeout)
         self._clock = clock
         self._policy = policy
         self._limits = limits
@@ -113,6 +115,7 @@ class Lane(Generic[_M]):
         self._destinations: dict[str, _Destination[_M]] = {}
         self._senders: set[asyncio.Task[None]] = set()
         self._stopping = False
+        self._claims = BATCH_SIZE.labels(f"delivery_claim_{self._label}")
         self._seconds = ATTEMPT_SECONDS.labels(self._label)
         self._counters = {
             state: DELIVERIES.labels(self._label, state.name.lower()) for state in State
@@ -194,6 +197,8 @@ class Lane(Generic[_M]):
             # Until the next poll.
             self._backlog = False
             return 0
+        if claimed:
+            self._claims.observe(len(claimed))
         self._backlog = len(claimed) == wanted
         self._inbox.extend(claimed)
         self._held += len(claimed)
@@ -233,6 +238,7 @@ class Lane(Generic[_M]):
     async def _prepare(self, deliveries: list[Claimed]) -> None:
         preparation = await self._preparer.prepare(deliveries)
         for delivery, reason in preparation.failed:
+            UNMADE.labels(self._label, reason.partition(":")[0]).inc()
             self._settle(delivery, GiveUp(reason), tried=False)
         for prepared in preparation.ready:
             delivery = prepared.delivery
@@ -282,19 +288,17 @@ class Lane(Generic[_M]):
         Dying between here and the settlement leaves them unknown; without this
         record a repeat could be a second message.
         """
-        now = self._clock.now()
         try:
-            ours = await self._store.hand_over(
-                [one.delivery for one in batch], lease_beyond=now + self._limits.timeout
-            )
+            ours = await self._hand_overs.record([one.delivery for one in batch])
         except MeshError as error:
             self._failed("hand_over_failed", error)
             # Whether it is recorded nobody knows; that nothing was sent we do.
             for one in batch:
                 self._postpone(one.delivery)
             return []
-        self._held -= len(batch) - len(ours)
-        return [one for one in batch if one.delivery.delivery_id in ours]
+        found = [one for one in batch if one.delivery.delivery_id in ours]
+        self._held -= len(batch) - len(found)
+        return found
 
     async def _attempt(self, prepared: Prepared[_M], destination: _Destination[_M]) -> None:
         """Send one and settle it; whatever happens, its neighbours go on."""

@@ -10,7 +10,7 @@ import structlog
 
 from mesh.clock import Clock
 from mesh.errors import MeshError
-from mesh.metrics import OLDEST_DUE_SECONDS, WORKER_FAILURES
+from mesh.metrics import OLDEST_DUE_SECONDS, OUTBOX, WORKER_FAILURES
 from mesh.server import Stopping
 from services.delivery.clients import Hearer
 from services.delivery.model import News, Peer
@@ -79,6 +79,7 @@ class Relay:
                 WORKER_FAILURES.labels("delivery_relay").inc()
                 log.warning("outbox_unreadable", problem=error.message)
                 continue
+            OUTBOX.set(depth)
             age = 0.0 if oldest is None else (self._clock.now() - oldest).total_seconds()
             OLDEST_DUE_SECONDS.labels("delivery_outbox").set(max(0.0, age) if depth else 0.0)
 

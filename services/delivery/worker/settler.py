@@ -18,7 +18,7 @@ log = structlog.get_logger(__name__)
 _BATCH_MAX = 1000
 # A statement for 100 rows costs a tenth per row of one for 5; nobody waits for a settlement,
 # but a crash before it costs a repeat.
-_LINGER = 0.03
+_LINGER = 0.05
 # While the database is away.
 _PAUSE = 0.5
 
