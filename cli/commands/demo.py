@@ -1,12 +1,14 @@
 """`beckon demo`: from nothing to messages sent, and the proof that each arrived once."""
 
 import asyncio
+import signal
+from collections.abc import Coroutine
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from cli.problems import usage
+from cli.problems import Problem, usage
 from cli.session import guarded, help_text
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
@@ -43,10 +45,24 @@ def demo(
 
     if not (examples / "events").is_dir():
         raise usage(f"no events in {examples}", hint="--examples names the folder of a checkout")
+    if state is not None and (state / "state").exists():
+        raise usage(f"{state} has seen a demonstration", hint="name an empty folder, or none")
     try:
         rules = slower(RULES, parse_duration(delay)) if delay else RULES
     except ValueError as error:
         raise usage(f"--delay: {error}") from error
     settings = Settings(examples=examples, rules=rules, folder=state)
-    if not asyncio.run(run_guarded(play(settings, SystemClock()))):
+    try:
+        good = asyncio.run(_until_told(run_guarded(play(settings, SystemClock()))))
+    except asyncio.CancelledError:
+        raise Problem("stopped before its end; nothing is left running") from None
+    if not good:
         raise typer.Exit(1)
+
+
+async def _until_told(work: Coroutine[Any, Any, bool]) -> bool:
+    """Await work; on SIGTERM let it clean up first."""
+    running = asyncio.current_task()
+    assert running is not None
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, running.cancel)
+    return await work
