@@ -30,15 +30,22 @@ from stack.ports import free_port
 ROOT = Path(__file__).resolve().parents[3]
 FAR = int(datetime(2100, 1, 1, tzinfo=UTC).timestamp())
 KEY = "key-of-tests"
+_NOT_YET = {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED}
 
 
 async def eventually(check: Callable[[], Awaitable[bool] | bool], *, seconds: float = 20) -> None:
     """Return when the check holds."""
     end = monotonic() + seconds
     while True:
-        found = check()
-        if not isinstance(found, bool):
-            found = await found
+        try:
+            found = check()
+            if not isinstance(found, bool):
+                found = await found
+        except grpc.aio.AioRpcError as error:
+            # Starting, or too busy to answer in time.
+            if error.code() not in _NOT_YET:
+                raise
+            found = False
         if found:
             return
         if monotonic() > end:
@@ -74,16 +81,9 @@ class Service:
         async def serves() -> bool:
             assert self.process is not None
             assert self.process.returncode is None, self.log.read_text()[-3000:]
-            try:
-                await self.deliveries.ListDeliveries(
-                    pb.ListDeliveriesRequest(parent="workspaces/w"), timeout=1
-                )
-            except grpc.aio.AioRpcError as error:
-                if error.code() is grpc.StatusCode.UNAVAILABLE:
-                    return False
-                if error.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
-                    return False
-                raise
+            await self.deliveries.ListDeliveries(
+                pb.ListDeliveriesRequest(parent="workspaces/w"), timeout=1
+            )
             return True
 
         await eventually(serves, seconds=30)
