@@ -17,6 +17,8 @@ from services.delivery.providers import Email, Provider, SmtpProvider, Webhook, 
 from services.delivery.rules import parse_allowed, parse_target
 from stack.ports import free_port
 
+# What it names instead is for whole folders, and the event log's suite shares this one.
+pytestmark = pytest.mark.filterwarnings("ignore:Overriding the .event_loop_policy. fixture")
 # Long enough for a busy machine; what falls silent costs a test as much.
 TIMEOUT = timedelta(milliseconds=1500)
 
