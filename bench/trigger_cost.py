@@ -19,6 +19,7 @@ from time import perf_counter, process_time
 import msgspec
 from beckon.ingest.v1.event_pb2 import Event, LogRecord
 from beckon.profile.v1.observation_service_pb2 import Standing
+from beckon.throttle.v1.throttle_service_pb2 import ReserveSendsRequest, Send
 from beckon.trigger.v1 import campaign_service_pb2 as pb
 from beckon.type.v1.channel_pb2 import Channel
 
@@ -33,7 +34,7 @@ from mesh.settings import load
 from services.trigger.__main__ import MIGRATIONS
 from services.trigger.clients import Observed, Peers
 from services.trigger.config import WorkerSettings
-from services.trigger.convert.sends import to_delivery, to_send
+from services.trigger.convert.sends import to_delivery
 from services.trigger.model import Allowed, Enrollment, Person, ThrottleVerdict
 from services.trigger.servicer import CampaignServicer
 from services.trigger.store import CampaignStore, EnrollmentStore
@@ -87,18 +88,17 @@ class QuietProfile:
 class QuietThrottle:
     """Allows everything; the request is made, as for a call."""
 
-    async def reserve(self, sends: Sequence[tuple[Enrollment, Person]]) -> list[ThrottleVerdict]:
-        for send in sends:
-            to_send(*send)
+    async def reserve(self, sends: Sequence[Send]) -> list[ThrottleVerdict]:
+        ReserveSendsRequest(sends=sends).SerializeToString()
         return [Allowed()] * len(sends)
 
 
 class QuietDelivery:
     """Takes everything; the request is made, as for a call."""
 
-    async def create(self, sends: Sequence[tuple[Enrollment, Person]]) -> None:
-        for passage, person in sends:
-            to_delivery(to_send(passage, person), passage, person).SerializeToString()
+    async def create(self, sends: Sequence[tuple[Send, Enrollment, Person]]) -> None:
+        for one in sends:
+            to_delivery(*one).SerializeToString()
 
 
 def records(start: int, share: float) -> list[tuple[int, bytes]]:

@@ -17,7 +17,7 @@ from google.rpc.status_pb2 import Status
 from mesh.errors import from_rpc_error
 from mesh.names import format_name
 from services.trigger.convert.events import to_person
-from services.trigger.convert.sends import to_delivery, to_send, to_verdict
+from services.trigger.convert.sends import to_delivery, to_verdict
 from services.trigger.convert.wire import observe_request
 from services.trigger.model import Enrollment, Person, ThrottleVerdict
 
@@ -91,9 +91,9 @@ class Throttle:
         """Ask over `channel`."""
         self._stub = throttle_rpc.ThrottleServiceStub(channel)
 
-    async def reserve(self, sends: Sequence[tuple[Enrollment, Person]]) -> list[ThrottleVerdict]:
+    async def reserve(self, sends: Sequence[throttle_pb.Send]) -> list[ThrottleVerdict]:
         """Return a verdict for each send, in order; repeating it is harmless."""
-        request = throttle_pb.ReserveSendsRequest(sends=[to_send(*one) for one in sends])
+        request = throttle_pb.ReserveSendsRequest(sends=sends)
         with _translated("throttle"):
             answer: throttle_pb.ReserveSendsResponse = await self._stub.ReserveSends(request)
         if len(answer.verdicts) != len(sends):
@@ -121,12 +121,12 @@ class Delivery:
         """Ask over `channel`."""
         self._stub = delivery_rpc.DeliveryServiceStub(channel)
 
-    async def create(self, sends: Sequence[tuple[Enrollment, Person]]) -> None:
+    async def create(self, sends: Sequence[tuple[throttle_pb.Send, Enrollment, Person]]) -> None:
         """Queue a delivery for each send; repeating it is harmless."""
         requests: list[delivery_pb.CreateDeliveryRequest] = []
         size = 0
-        for passage, person in sends:
-            one = to_delivery(to_send(passage, person), passage, person)
+        for send, passage, person in sends:
+            one = to_delivery(send, passage, person)
             if requests and size + len(one.data_json) > _DELIVERY_BYTES_MAX:
                 await self._create(requests)
                 requests, size = [], 0

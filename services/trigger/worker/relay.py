@@ -1,7 +1,7 @@
 """Carries released sends to throttle and delivery, and cancellations to delivery."""
 
 import asyncio
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
@@ -18,7 +18,7 @@ from mesh.errors import Aborted, MeshError, Unavailable
 from mesh.names import format_name
 from mesh.server import Stopping
 from services.trigger.clients import Peers
-from services.trigger.convert.sends import send_uid
+from services.trigger.convert.sends import send_uid, to_send
 from services.trigger.model import (
     Allowed,
     Deferred,
@@ -62,6 +62,7 @@ class Relay:
         owed_max: int,
         lanes: int,
         claim_every: timedelta,
+        traced: bool,
     ) -> None:
         """Take what a relay needs; `expect` hears of passages that wait again."""
         self._store = store
@@ -74,6 +75,7 @@ class Relay:
         self._owed_max = owed_max
         self._lanes = lanes
         self._claim_every = claim_every
+        self._traced = traced
         self._sends: deque[Send] = deque()
         self._cancels: deque[Enrollment] = deque()
         self._held: dict[tuple[Key, UUID], None] = {}
@@ -203,11 +205,12 @@ class Relay:
             return
         try:
             start = self._clock.now()
-            verdicts = await self._again(stopping, lambda: self._peers.throttle.reserve(sends))
+            asked = [to_send(*send) for send in sends]
+            verdicts = await self._again(stopping, lambda: self._peers.throttle.reserve(asked))
             end = self._clock.now()
             allowed = [
-                send
-                for send, verdict in zip(sends, verdicts, strict=True)
+                (send, *one)
+                for send, one, verdict in zip(asked, sends, verdicts, strict=True)
                 if isinstance(verdict, Allowed)
             ]
             if allowed:
@@ -221,12 +224,16 @@ class Relay:
             for (passage, _), verdict in zip(sends, verdicts, strict=True)
         ]
         await self._again(stopping, lambda: self._store.settle(settled))
+        words: dict[str, int] = defaultdict(int)
         for (passage, _), verdict, after in zip(sends, verdicts, settled, strict=True):
             word = _word(verdict)
-            record_reserve(passage, start, end, word)
-            _outcomes[word].inc()
+            words[word] += 1
+            if self._traced:
+                record_reserve(passage, start, end, word)
             if after.state is EnrollmentState.WAITING:
                 self._expect(after)
+        for word, count in words.items():
+            _outcomes[word].inc(count)
 
     async def _apart(self, sends: Sequence[Send], error: MeshError, stopping: Stopping) -> None:
         """Find the send that a peer refuses, so that it does not keep the others."""

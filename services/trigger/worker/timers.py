@@ -53,6 +53,7 @@ class Timers:
         clock: Clock,
         lease: timedelta,
         batch_max: int,
+        traced: bool,
     ) -> None:
         """Take what timers need; `relay` is to be set before they run."""
         self._store = store
@@ -63,6 +64,7 @@ class Timers:
         self._clock = clock
         self._lease = lease
         self._batch_max = batch_max
+        self._traced = traced
         self._wake = Wake()
         self._next: datetime | None = None
         self._behind = False
@@ -180,7 +182,8 @@ class Timers:
         released: list[tuple[Enrollment, Person]] = []
         for passage in passages:
             if passage.state is EnrollmentState.SENDING:
-                record_wait(passage, passage.release_time or passage.due_time)
+                if self._traced:
+                    record_wait(passage, passage.release_time or passage.due_time)
                 stored = replace(passage, revision=passage.revision + 1)
                 released.append((stored, people[passage.key.workspace, passage.key.profile]))
             elif passage.state is EnrollmentState.EXITED:

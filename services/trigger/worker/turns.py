@@ -363,6 +363,7 @@ class Turns:
     ) -> None:
         released: list[tuple[Enrollment, Person]] = []
         canceling: list[Enrollment] = []
+        entered = exited = 0
         for refusal in judged.effects.refusals:
             _count_refusal(refusal.gates[-1].name)
         for passage in judged.effects.enrollments:
@@ -378,10 +379,13 @@ class Turns:
                 case _:
                     pass
             if not passage.revision:
-                metrics.ENROLLMENTS.labels(outcome="entered").inc()
+                entered += 1
             elif passage.state is EnrollmentState.EXITED:
-                metrics.ENROLLMENTS.labels(outcome="exited").inc()
-        record_turn(items, judged.effects, begun, judged_at)
+                exited += 1
+        _ENTERED.inc(entered)
+        _EXITED.inc(exited)
+        if self._sample_below is not None:
+            record_turn(items, judged.effects, begun, judged_at)
         self._relay.offer(released, canceling)
 
     def _fail(
@@ -449,6 +453,8 @@ def _count_refusal(gate: str) -> None:
     counter.inc()
 
 
+_ENTERED = metrics.ENROLLMENTS.labels(outcome="entered")
+_EXITED = metrics.ENROLLMENTS.labels(outcome="exited")
 _refusals: dict[str, Counter] = {}
 
 

@@ -62,6 +62,7 @@ class Worker:
             clock=clock,
             lease=settings.send_lease,
             batch_max=settings.timer_batch,
+            traced=trace_ratio is not None,
         )
         self.relay = Relay(
             store=enrollments,
@@ -74,6 +75,7 @@ class Worker:
             owed_max=settings.owed_max,
             lanes=settings.relay_lanes,
             claim_every=settings.claim_every,
+            traced=trace_ratio is not None,
         )
         self.timers.relay = self.relay
         self.turns = Turns(

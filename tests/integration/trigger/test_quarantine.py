@@ -6,6 +6,7 @@ from beckon.trigger.v1 import quarantine_service_pb2 as pb
 from beckon.trigger.v1.decision_service_pb2 import Decision
 
 from mesh.errors import InvalidArgument, NotFound
+from services.trigger.model import Seen
 from services.trigger.store import QuarantineStore
 from services.trigger.worker.catalogue import Catalogue
 from services.trigger.worker.replays import Replays
@@ -206,7 +207,7 @@ def _broken_catalogue(good: Catalogue) -> Catalogue:
 
     from services.trigger.rules import Book
 
-    def fail(*_: object) -> object:
+    def fail(*_: object) -> Seen:
         raise RuntimeError("planned: a bug in judging")
 
     plans = {key: replace(plan, filter=fail) for key, plan in good.plans.items()}
