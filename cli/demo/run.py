@@ -1,6 +1,8 @@
 """Plays the demonstration on a stack of its own, from nothing to the account at the end."""
 
 import asyncio
+import os
+import secrets
 import tempfile
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
@@ -43,7 +45,7 @@ from mesh.clock import Clock
 from stack.sinks import store
 from stack.spans import Span, read_trace
 from stack.state import State
-from stack.up import Stack
+from stack.up import DATABASE_SETTING, REDIS_SETTING, Stack
 
 # The whole of the orders happens, in their order, in the seconds before streaming begins.
 WITHIN = timedelta(seconds=5)
@@ -121,7 +123,7 @@ async def _play(settings: Settings, clock: Clock, folder: Path) -> bool:
     begun = perf_counter()
     show.step("Bringing up PostgreSQL, Redis, five services, two sinks and a span collector")
     stack = Stack(folder / "state", ports="auto")
-    async with stack, Session(stack=folder / "state") as session:
+    async with stack, Session(stack=folder / "state", workspace=_workspace()) as session:
         show.result(f"all up in {stack.start_seconds['all']:.1f} s")
         demo = _Demo(settings, session, clock)
         good = await demo.play(stack.state)
@@ -358,6 +360,13 @@ def shorten(documents: Iterable[Document], rules: Rules) -> Iterator[str]:
             # It may be midnight somewhere while the demonstration runs.
             message.rolling.FromTimedelta(timedelta(hours=24))
             yield "daily-email counts any 24 h instead of the recipient's day: no midnight between"
+
+
+def _workspace() -> str:
+    """Return a workspace that has seen nothing yet, also on servers that stay."""
+    if os.environ.get(DATABASE_SETTING) or os.environ.get(REDIS_SETTING):
+        return f"demo-{secrets.token_hex(4)}"
+    return "demo"
 
 
 def _profile(session: Session, person: Person) -> profile_pb.UpdateProfileRequest:

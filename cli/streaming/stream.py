@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 _ATTEMPTS = 8
 _FIRST_WAIT = 0.2
 
+# What gRPC makes of a write that meets a stream just broken; the status it broke with is lost.
+_WRITE_FAILED = "Internal error from Core"
+
 Tag = TypeVar("Tag")
 
 
@@ -96,7 +99,7 @@ class Sender(Generic[Tag]):
                     await self._take(response)
                 credit.grant(response.credit)
         except grpc.aio.AioRpcError as error:
-            if error.code() is grpc.StatusCode.UNAVAILABLE:
+            if error.code() is grpc.StatusCode.UNAVAILABLE or error.details() == _WRITE_FAILED:
                 raise Break(error) from error
             raise
         finally:

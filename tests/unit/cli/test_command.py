@@ -7,6 +7,7 @@ from subprocess import run
 from typing import Any
 
 import pytest
+from beckon.profile.v1.profile_service_pb2 import Profile
 from beckon.trigger.v1.campaign_service_pb2 import Campaign
 from typer.testing import CliRunner
 
@@ -188,6 +189,14 @@ def test_documents_have_the_protos_names() -> None:
 
     assert document["display_name"] == "x"
     assert document["critical"] is False
+
+
+def test_whole_numbers_are_written_as_such() -> None:
+    profile = Profile()
+    profile.attributes.update({"visits": 3, "share": 0.5, "past": [1, None]})
+
+    assert as_dict(profile)["attributes"] == {"visits": 3, "share": 0.5, "past": [1, None]}
+    assert "3.0" not in json.dumps(as_dict(profile))
 
 
 def test_enums_are_written_as_people_say_them() -> None:
