@@ -56,6 +56,9 @@ _FAULTS = (
     Fault(kind=Kind.DROP, rate=0.02),
 )
 
+# At once, about what people did.
+_QUESTIONS_MAX = 8
+
 _TICK = 0.1
 _LANES = 2
 _SHOWN = 10
@@ -259,9 +262,14 @@ async def _judge(state: State, view: MeshView, play: Play, kills: int) -> Result
     arrivals = _arrivals(state)
     verdict = judge(play.promises, arrivals, occurred=play.occurred, acknowledged=play.acknowledged)
     found: dict[str, list[str]] = {}
-    for workspace, profile in play.sent:
-        history = await view.history(workspace, profile)
-        found[f"{workspace}/{profile}"] = [id_ for kind, id_ in history if kind in play.types]
+    people = iter(play.sent)
+
+    async def ask() -> None:
+        for workspace, profile in people:
+            history = await view.history(workspace, profile)
+            found[f"{workspace}/{profile}"] = [id_ for kind, id_ in history if kind in play.types]
+
+    await asyncio.gather(*(ask() for _ in range(_QUESTIONS_MAX)))
     sent = {f"{workspace}/{profile}": ids for (workspace, profile), ids in play.sent.items()}
     trails = [line for offence in verdict.offences[:_SHOWN] async for line in view.trail(offence)]
     return Result(

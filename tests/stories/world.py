@@ -79,7 +79,9 @@ async def eventually(
         seen = await look()
         if holds(seen):
             return seen
-        assert perf_counter() - begun < limit, f"not within {limit:.0f} s; last seen: {seen!r}"
+        assert perf_counter() - begun < limit, (
+            f"not within {limit:.0f} s; last seen: …{str(seen)[-1500:]}"
+        )
         await asyncio.sleep(0.03)
 
 
