@@ -54,6 +54,8 @@ class Catalogues:
         """Read from `store`."""
         self._store = store
         self.current = Catalogue(0, {}, {}, frozenset())
+        self._contexts = Contexts()
+        self._compiled: dict[tuple[str, str, int], Plan] = {}
 
     async def reload(self, *, unless: int = 0) -> Catalogue:
         """Read the campaigns anew, unless their version is the one that is known."""
@@ -61,11 +63,12 @@ class Catalogues:
             return self.current
         version, campaigns = await self._store.load(_IN_FORCE)
         if version > self.current.version:
-            contexts = Contexts()
-            plans: list[Plan] = []
+            compiled: dict[tuple[str, str, int], Plan] = {}
             for stored in campaigns:
+                # What has not changed is not compiled again: 0.1 ms each, of thousands.
+                known = (stored.workspace, stored.campaign, stored.revision)
                 try:
-                    plans.append(to_plan(stored, contexts))
+                    compiled[known] = self._compiled.get(known) or to_plan(stored, self._contexts)
                 except MeshError as error:
                     # It compiled when it was saved: the library has changed since.
                     log.error(
@@ -74,8 +77,9 @@ class Catalogues:
                         campaign=stored.campaign,
                         reason=error.message,
                     )
-            self.current = _catalogue(version, plans)
-            log.info("catalogue_loaded", version=version, campaigns=len(plans))
+            self._compiled = compiled
+            self.current = _catalogue(version, list(compiled.values()))
+            log.info("catalogue_loaded", version=version, campaigns=len(compiled))
         return self.current
 
     async def listen(self, stopping: Stopping) -> None:
