@@ -1,19 +1,16 @@
 """Wires delivery together. Nothing here decides anything."""
 
-import os
 import random
-from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from pathlib import Path
 
 from beckon.delivery.v1 import delivery_service_pb2_grpc as delivery_rpc
 from beckon.delivery.v1 import template_service_pb2_grpc as template_rpc
 
-from mesh import client, migrations, postgres, server, telemetry
+from mesh import client, migrations, postgres, process, server
 from mesh.clock import SystemClock
 from mesh.pages import PageTokens
 from mesh.server import Service
-from mesh.settings import load
 from services.delivery.clients import IngestClient, ProfileClient, ThrottleClient
 from services.delivery.config import Config
 from services.delivery.model import Channel, Peer
@@ -37,10 +34,8 @@ MIGRATIONS = Path(__file__).parent / "migrations"
 SCHEMA = "delivery"
 
 
-async def main(environ: Mapping[str, str]) -> None:
+async def main(config: Config) -> None:
     """Serve until told to stop."""
-    config = load(Config, environ)
-    telemetry.set_up("delivery", config.telemetry)
     await migrations.migrate(config.database_url, schema=SCHEMA, folder=MIGRATIONS)
     async with AsyncExitStack() as stack:
         clock = SystemClock()
@@ -175,4 +170,4 @@ async def main(environ: Mapping[str, str]) -> None:
 
 
 if __name__ == "__main__":
-    server.run(main(os.environ))
+    process.start("delivery", Config, main)

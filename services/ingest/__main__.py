@@ -1,15 +1,13 @@
 """Wires ingest together. Nothing here decides anything."""
 
-import os
 from contextlib import AsyncExitStack
 
 from beckon.ingest.v1 import ingest_service_pb2_grpc as rpc
 
-from mesh import telemetry
+from mesh import process
 from mesh.clock import SystemClock
 from mesh.eventlog import START, open_log
-from mesh.server import Service, run, serve
-from mesh.settings import load
+from mesh.server import Service, serve
 from services.ingest.config import Config
 from services.ingest.servicer import IngestServicer
 from services.ingest.servicer.door import Door
@@ -45,6 +43,4 @@ async def main(config: Config) -> None:
 
 
 if __name__ == "__main__":
-    config = load(Config, os.environ)
-    telemetry.set_up("ingest", config.telemetry)
-    run(main(config), config.server)
+    process.start("ingest", Config, main)

@@ -1,16 +1,13 @@
 """Wires profile together. Nothing here decides anything."""
 
-import os
-
 from beckon.profile.v1 import observation_service_pb2_grpc as observation_rpc
 from beckon.profile.v1 import profile_service_pb2_grpc as profile_rpc
 
-from mesh import telemetry
+from mesh import process
 from mesh.clock import SystemClock
 from mesh.migrations import migrate
 from mesh.pages import PageTokens
-from mesh.server import Service, run, serve
-from mesh.settings import load
+from mesh.server import Service, serve
 from services.profile.config import Config
 from services.profile.servicer import ObservationServicer, ProfileServicer
 from services.profile.store import MIGRATIONS, SCHEMA, Observations, Profiles, connect
@@ -54,6 +51,4 @@ async def main(config: Config) -> None:
 
 
 if __name__ == "__main__":
-    config = load(Config, os.environ)
-    telemetry.set_up("profile", config.telemetry)
-    run(main(config), config.server)
+    process.start("profile", Config, main)

@@ -1,6 +1,5 @@
 """Wires throttle together. Nothing here decides anything."""
 
-import os
 from contextlib import AsyncExitStack
 from functools import partial
 from pathlib import Path
@@ -9,12 +8,11 @@ from beckon.throttle.v1 import frequency_cap_service_pb2_grpc as caps_rpc
 from beckon.throttle.v1 import subscription_service_pb2_grpc as subscriptions_rpc
 from beckon.throttle.v1 import throttle_service_pb2_grpc as rpc
 
-from mesh import postgres, redis, telemetry
+from mesh import postgres, process, redis
 from mesh.clock import Clock, SystemClock
 from mesh.migrations import migrate
 from mesh.pages import PageTokens
-from mesh.server import Service, run, serve
-from mesh.settings import load
+from mesh.server import Service, serve
 from services.throttle.config import Config
 from services.throttle.servicer import (
     FrequencyCapServicer,
@@ -87,6 +85,4 @@ async def main(config: Config) -> None:
 
 
 if __name__ == "__main__":
-    config = load(Config, os.environ)
-    telemetry.set_up("throttle", config.telemetry)
-    run(main(config), config.server)
+    process.start("throttle", Config, main)

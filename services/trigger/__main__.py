@@ -1,6 +1,5 @@
 """Wires trigger together. Nothing here decides anything."""
 
-import os
 from contextlib import AsyncExitStack
 from pathlib import Path
 
@@ -10,13 +9,12 @@ from beckon.trigger.v1 import (
     quarantine_service_pb2_grpc,
 )
 
-from mesh import client, postgres, telemetry
+from mesh import client, postgres, process
 from mesh.clock import SystemClock
 from mesh.eventlog import START, open_log
 from mesh.migrations import migrate
 from mesh.pages import PageTokens
-from mesh.server import Service, run, serve
-from mesh.settings import load
+from mesh.server import Service, serve
 from services.trigger.clients import Delivery, Peers, Profile, Throttle
 from services.trigger.config import Config
 from services.trigger.servicer import CampaignServicer, DecisionServicer, QuarantineServicer
@@ -85,6 +83,4 @@ async def main(config: Config) -> None:
 
 
 if __name__ == "__main__":
-    config = load(Config, os.environ)
-    telemetry.set_up("trigger", config.telemetry)
-    run(main(config), config.server)
+    process.start("trigger", Config, main)
