@@ -8,8 +8,6 @@ from prometheus_client import Counter, Gauge, Histogram
 
 # From a tenth of the least deadline to the longest default timeout.
 _SECONDS = (0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
-# A message may wait for days; alerts look at the short end.
-_LATENCY = (0.01, 0.02, 0.04, 0.08, 0.15, 0.25, 0.5, 1.0, 2.5, 5.0, 15.0, 60.0)
 _BATCH = (1, 2, 5, 10, 25, 50, 100, 250, 500, 1000, 2500)
 
 RPCS = Counter(
@@ -51,11 +49,6 @@ LOG_APPEND_SECONDS = Histogram(
     "Time for one durable append. Rising: the log's disk is slow.",
     buckets=_SECONDS,
 )
-LOG_LAG = Gauge(
-    "beckon_log_lag_records",
-    "Records in the log that are not judged yet. Rising: add trigger processes.",
-    ["partition"],
-)
 ENROLLMENTS = Counter(
     "beckon_enrollments_total",
     "Enrollments that ended or began, by what became of them.",
@@ -95,12 +88,6 @@ UNMADE = Counter(
 OUTBOX = Gauge(
     "beckon_outbox_batches",
     "Batches of endings that peers have yet to hear. Rising: throttle or ingest is away.",
-)
-MESSAGE_SECONDS = Histogram(
-    "beckon_message_seconds",
-    "From accepting the event to handing the message over, for messages without a planned wait.",
-    ["channel"],
-    buckets=_LATENCY,
 )
 OLDEST_DUE_SECONDS = Gauge(
     "beckon_oldest_due_seconds",
