@@ -7,6 +7,7 @@ judging, committing and settling.
 
 import asyncio
 import cProfile
+import gc
 import pstats
 import sys
 import tempfile
@@ -31,7 +32,7 @@ from mesh.migrations import migrate
 from mesh.pages import PageTokens
 from mesh.server import Stopping
 from mesh.settings import load
-from services.trigger.__main__ import MIGRATIONS
+from services.trigger.__main__ import GARBAGE_THRESHOLDS, MIGRATIONS
 from services.trigger.clients import Observed, Peers
 from services.trigger.config import WorkerSettings
 from services.trigger.convert.sends import to_delivery
@@ -230,6 +231,8 @@ async def main(*, profile: bool) -> None:
 
 
 if __name__ == "__main__":
+    gc.freeze()
+    gc.set_threshold(*GARBAGE_THRESHOLDS)
     import structlog
 
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(40))
