@@ -15,7 +15,7 @@ from mesh.interceptors.trace import current_traceparent
 # For a method that no service config names.
 _TIMEOUT_SECONDS = 10.0
 # Our own services answer: their pages and batches may be large.
-_RESPONSE_BYTES_MAX = 64 << 20
+_RESPONSE_BYTES_MAX = 256 << 20
 
 
 @asynccontextmanager
