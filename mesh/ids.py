@@ -1,11 +1,18 @@
 """Derived ids: each is a hash of the one before, so that a repeat anywhere meets a unique key."""
 
 from collections.abc import Iterable
-from uuid import UUID, uuid5
+from hashlib import sha1
+from uuid import UUID
 from zlib import crc32
+
+from asyncpg.pgproto.pgproto import UUID as FastUUID  # noqa: N811 — a UUID, made in C
 
 # Changing it would let everything in flight happen twice.
 _ROOT = UUID("6e1c4a52-0d0b-5c4e-9c53-6a2f0a1f7be1")
+
+# Clears version and variant of a hash, and sets those of a UUIDv5.
+_MASK = ~((0xF000 << 64) | (0xC000 << 48))
+_VERSION_5 = (0x5000 << 64) | (0x8000 << 48)
 
 # For ever: the shard is part of stored keys. Partitions divide it, and may grow up to it.
 SHARDS = 1024
@@ -14,18 +21,18 @@ SHARDS = 1024
 def event_uid(workspace: str, event_id: str) -> UUID:
     """Return the id under which the mesh knows a caller's event."""
     # Neither part can hold a '/', so that no two pairs meet.
-    return uuid5(_ROOT, f"{workspace}/{event_id}")
+    return _uuid5(_ROOT, f"{workspace}/{event_id}")
 
 
 def enrollment_id(event: UUID, campaign: str, recipient: str) -> UUID:
     """Return the id of one person's passage through a campaign because of one event."""
     # No name holds a NUL, so that no two pairs meet.
-    return uuid5(event, f"{campaign}\0{recipient}")
+    return _uuid5(event, f"{campaign}\0{recipient}")
 
 
 def send_id(enrollment: UUID, channel: str) -> UUID:
     """Return the id of an enrollment's one message on a channel; its str is the delivery's."""
-    return uuid5(enrollment, channel)
+    return _uuid5(enrollment, channel)
 
 
 def shard_of(workspace: str, profile_id: str) -> int:
@@ -43,3 +50,9 @@ def shards_of(workspace: str, profile_ids: Iterable[str]) -> list[int]:
     # A checksum goes on from where another ended: the prefix is summed once.
     prefix = crc32(f"workspaces/{workspace}/profiles/".encode())
     return [crc32(profile_id.encode(), prefix) % SHARDS for profile_id in profile_ids]
+
+
+def _uuid5(namespace: UUID, name: str) -> UUID:
+    """Return what `uuid.uuid5` returns, at a third of its cost: one is made for every event."""
+    digest = sha1(namespace.bytes + name.encode(), usedforsecurity=False).digest()
+    return FastUUID((int.from_bytes(digest[:16]) & _MASK | _VERSION_5).to_bytes(16))
