@@ -20,12 +20,8 @@ PersonKey: TypeAlias = tuple[str, str]
 """Workspace and profile id."""
 
 
-class Counter(NamedTuple):
-    """How often and when events of one type occurred."""
-
-    total: int
-    first_us: int
-    last_us: int
+Counter: TypeAlias = tuple[int, int, int]
+"""How often events of one type occurred, first and last. Plain, as its decoder makes it in C."""
 
 
 class Facts(NamedTuple):

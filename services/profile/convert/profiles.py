@@ -35,11 +35,11 @@ def profile(known: Known) -> pb.Profile:
         locale=facts.locale,
         etag=etag(known),
     )
-    for kind, counter in one.counters.items():
+    for kind, (total, first_us, last_us) in one.counters.items():
         shown = message.counters[kind]
-        shown.count = counter.total
-        shown.first_time.FromMicroseconds(counter.first_us)
-        shown.last_time.FromMicroseconds(counter.last_us)
+        shown.count = total
+        shown.first_time.FromMicroseconds(first_us)
+        shown.last_time.FromMicroseconds(last_us)
     if one.first_seen_us:
         message.first_seen_time.FromMicroseconds(one.first_seen_us)
     if one.last_seen_us:

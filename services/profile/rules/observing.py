@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from services.profile.model import (
     DAY_US,
     PROFILE_UPDATED,
-    Counter,
     Event,
     Observation,
     Profile,
@@ -51,11 +50,10 @@ def observe(
                 facts = revised
             counter = counters.get(kind)
             if counter is not None:
-                counters[kind] = Counter(
-                    counter[0] + 1, min(counter[1], occur_us), max(counter[2], occur_us)
-                )
+                total, earliest, latest = counter
+                counters[kind] = (total + 1, min(earliest, occur_us), max(latest, occur_us))
             elif len(counters) < COUNTER_TYPES_MAX:
-                counters[kind] = Counter(1, occur_us, occur_us)
+                counters[kind] = (1, occur_us, occur_us)
             first = min(first, occur_us) if first else occur_us
             last = max(last, occur_us)
         kept.append(event)
