@@ -1,8 +1,8 @@
 """Events of the log, standings of profile, and what delivery renders."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, ItemsView, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, TypeVar
 from uuid import UUID, uuid5
 
 import msgspec
@@ -18,6 +18,8 @@ from mesh.names import workspace_of
 from services.trigger.convert.times import from_us
 from services.trigger.model import Occurrence, Person, Quarantined, QuarantineRow, Trace
 
+_V = TypeVar("_V")
+
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _properties = msgspec.json.Decoder(dict[str, Any])
 _encoder = msgspec.json.Encoder()
@@ -26,6 +28,33 @@ _NOTHING: Mapping[str, Any] = {}
 _QUARANTINE = UUID("a7c1d0b4-58f2-5c0e-8d77-9a52f6f1c3e9")
 _WORKSPACE_TAG = 0x0A
 _WORKSPACE_MAX = 63
+
+
+class _Lazily(Mapping[str, _V]):
+    """A mapping that is made when somebody looks into it: of most people nobody does."""
+
+    __slots__ = ("_made", "_make")
+
+    def __init__(self, make: Callable[[], Mapping[str, _V]]) -> None:
+        self._make = make
+        self._made: Mapping[str, _V] | None = None
+
+    def _all(self) -> Mapping[str, _V]:
+        if self._made is None:
+            self._made = self._make()
+        return self._made
+
+    def __getitem__(self, key: str) -> _V:
+        return self._all()[key]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._all())
+
+    def __len__(self) -> int:
+        return len(self._all())
+
+    def items(self) -> ItemsView[str, _V]:
+        return self._all().items()
 
 
 def to_occurrence(record: LogRecord, event: Event) -> Occurrence:
@@ -85,8 +114,10 @@ def to_person(profile: str, standing: Standing) -> Person:
     return Person(
         profile=profile,
         attributes=_properties.decode(raw) if raw else _NOTHING,
-        counts={counter.type: counter.count for counter in counters},
-        last_times={counter.type: from_us(counter.last_time_us) for counter in counters},
+        counts=_Lazily(lambda: {counter.type: counter.count for counter in counters}),
+        last_times=_Lazily(
+            lambda: {counter.type: from_us(counter.last_time_us) for counter in counters}
+        ),
         time_zone=standing.time_zone,
         locale=standing.locale,
         first_seen_time=from_us(first) if first else None,
