@@ -1,9 +1,10 @@
 """`python -m tests.chaos --kills 30`: kill everything in turn while events stream; nothing is lost.
 
 Ends with exit code 0 only if every expected message arrived exactly once and every acknowledged
-event is in its history exactly once. `lost` counts messages that did not arrive and acknowledged
-events that are not in their history; `duplicate` counts messages too many (other than repeats
-under the same idempotency key, which a receiver drops) and events that are there twice.
+event is in its history exactly once. `lost` counts messages that did not arrive and events that
+are not in their history, acknowledged ones and receipts; `duplicate` counts messages too many
+(other than repeats under the same idempotency key, which a receiver drops) and events that are
+there twice.
 """
 
 import argparse

@@ -59,6 +59,8 @@ _FAULTS = (
 # At once, about what people did.
 _QUESTIONS_MAX = 8
 
+_RECEIPTS = frozenset({"message_sent"})
+
 _TICK = 0.1
 _LANES = 2
 _SHOWN = 10
@@ -73,21 +75,26 @@ class Result:
     kills: int
     verdict: Verdict
     history: History
+    messages: int
+    """That arrived, repeats not counted."""
+    receipts: int
+    """Of them that are told of in their recipients' histories."""
     quarantined: Sequence[str]
     refused: Sequence[str]
     trails: Sequence[str]
 
     @property
     def lost(self) -> int:
-        """Messages that did not arrive, and events that were acknowledged and are not known."""
+        """Messages that did not arrive, and events that are not known and should be."""
         # What is in the quarantine was acknowledged and led to nothing.
         unknown = len(self.history.missing) + len(self.quarantined) + len(self.refused)
-        return self.verdict.lost + unknown
+        return self.verdict.lost + unknown + max(0, self.messages - self.receipts)
 
     @property
     def duplicate(self) -> int:
         """Messages too many, and events that are in the history twice."""
-        return self.verdict.duplicate + len(self.history.twice)
+        surplus = max(0, self.receipts - self.messages)
+        return self.verdict.duplicate + len(self.history.twice) + surplus
 
     @property
     def good(self) -> bool:
@@ -240,9 +247,10 @@ async def _unsettled(state: State, view: MeshView, play: Play, latest_due: float
     if _now() < latest_due:
         return "messages are not due yet"
     try:
-        counted = 0
+        counted = receipts = 0
         for workspace in WORKSPACES:
             counted += await view.counted(workspace, frozenset(play.types))
+            receipts += await view.counted(workspace, _RECEIPTS)
             if await view.under_way(workspace):
                 return f"deliveries of {workspace} are under way"
     except grpc.aio.AioRpcError as error:
@@ -250,11 +258,13 @@ async def _unsettled(state: State, view: MeshView, play: Play, latest_due: float
     sent = sum(map(len, play.sent.values()))
     if counted < sent:
         return f"profiles count {counted} of {sent} events"
-    verdict = judge(
-        play.promises, _arrivals(state), occurred=play.occurred, acknowledged=play.acknowledged
-    )
+    arrivals = _arrivals(state)
+    verdict = judge(play.promises, arrivals, occurred=play.occurred, acknowledged=play.acknowledged)
     if verdict.lost:
         return f"{verdict.lost} messages have not arrived"
+    messages = len({one.key for one in arrivals})
+    if receipts < messages:
+        return f"{receipts} of {messages} messages are told of"
     return None
 
 
@@ -276,6 +286,8 @@ async def _judge(state: State, view: MeshView, play: Play, kills: int) -> Result
         kills=kills,
         verdict=verdict,
         history=compare_history(sent, found),
+        messages=len({one.key for one in arrivals}),
+        receipts=sum([await view.counted(name, _RECEIPTS) for name in WORKSPACES]),
         quarantined=[one for name in WORKSPACES for one in await view.quarantined(name)],
         refused=[one for _, lane in play.lanes for one in lane.refused],
         trails=trails,
@@ -297,7 +309,8 @@ def _history_line(result: Result) -> str:
     history, verdict = result.history, result.verdict
     return (
         f"history: events={history.events} missing={len(history.missing)}"
-        f" twice={len(history.twice)} disordered={len(history.disordered)};"
+        f" twice={len(history.twice)} disordered={len(history.disordered)}"
+        f" receipts={result.receipts}/{result.messages};"
         f" quarantined={len(result.quarantined)} repeats={verdict.repeats} open={verdict.open}"
     )
 
