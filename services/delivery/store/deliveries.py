@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from operator import itemgetter
+from operator import attrgetter, itemgetter
 from typing import Any
 from uuid import UUID
 
@@ -66,6 +66,13 @@ FROM unnest($1::uuid[], $2::integer[]) AS ours (delivery_id, fence)
 WHERE d.delivery_id = ours.delivery_id AND d.fence = ours.fence
   AND d.state = {int(State.SENDING)} AND NOT d.handed_over AND d.due_time > $3
 RETURNING d.delivery_id
+"""  # noqa: S608 — names and numbers of ours
+
+_TAKE_BACK = f"""
+UPDATE deliveries AS d SET handed_over = false
+FROM unnest($1::uuid[], $2::integer[]) AS ours (delivery_id, fence)
+WHERE d.delivery_id = ours.delivery_id AND d.fence = ours.fence
+  AND d.state = {int(State.SENDING)}
 """  # noqa: S608 — names and numbers of ours
 
 _SETTLE = f"""
@@ -231,6 +238,16 @@ class DeliveryStore:
             )
         return {row[0] for row in rows}
 
+    async def take_back(self, deliveries: Sequence[Claimed]) -> None:
+        """Record that no provider has these, though they counted as handed over."""
+        ordered = sorted(deliveries, key=attrgetter("delivery_id"))
+        async with self._db.connection() as connection:
+            await connection.execute(
+                _TAKE_BACK,
+                [one.delivery_id for one in ordered],
+                [one.fence for one in ordered],
+            )
+
     async def settle(
         self, settled: Sequence[Settled], *, now: datetime, relay_until: datetime
     ) -> tuple[int, list[News]]:
@@ -248,8 +265,8 @@ class DeliveryStore:
                 [one.state for one in ordered],
                 [one.due_time for one in ordered],
                 [int(one.tried) for one in ordered],
-                [one.error for one in ordered],
-                [one.provider_message_id for one in ordered],
+                [_storable(one.error) for one in ordered],
+                [_storable(one.provider_message_id) for one in ordered],
                 now,
                 relay_until,
             )
@@ -353,6 +370,14 @@ async def _canceled(connection: Connection, delivery_ids: Sequence[UUID]) -> set
         int(State.CANCELED),
     )
     return {row[0] for row in rows}
+
+
+def _storable(text: str) -> str:
+    """Return the text without what PostgreSQL takes in no text.
+
+    Templates and providers have a say in it, and one that is refused would keep all others.
+    """
+    return text.replace("\0", "\ufffd").encode("utf-8", "replace").decode()
 
 
 def _by_id(settled: Settled) -> UUID:

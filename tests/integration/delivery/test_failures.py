@@ -450,3 +450,20 @@ async def test_cancelled_is_cancelled_before_during_and_never_after(
             lambda: peers.ingest.types() == ["message_canceled", "message_canceled", "message_sent"]
         )
         assert str(key_of(early)) not in hooks.contents()
+
+
+async def test_a_template_that_names_nothing_of_text_harms_no_other(
+    tmp_path: Path, database_url: str, peers: Peers, hooks: Hooks
+) -> None:
+    async with service(tmp_path, database_url, peers.address, hooks=hooks.address) as delivery:
+        await delivery.save(a_template(hook=hooks.address))
+        odd = """{"a": {{ event["\\x00b"]|tojson }}}"""
+        await delivery.save(a_template("odd", hook=hooks.address, body=odd))
+        bad, good = a_delivery(template="odd"), a_delivery()
+
+        await delivery.create(bad, good)
+
+        shown = await delivery.reaches(key_of(bad), pb.Delivery.STATE_FAILED)
+        assert shown.error == "DATA_MISSING: event.\ufffdb"
+        await delivery.reaches(key_of(good), pb.Delivery.STATE_SENT)
+        assert len(hooks.contents()) == 1
