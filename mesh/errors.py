@@ -162,11 +162,12 @@ def from_rpc_error(error: grpc.aio.AioRpcError, *, dependency: str) -> MeshError
     """Return what a peer's refusal means for our own caller.
 
     A peer that is away, slow or overloaded makes us unavailable, and a lost race
-    stays one. Any other refusal means that we asked wrongly: a bug of ours.
+    stays one. Any other refusal means that we asked wrongly: a bug of ours. So does a
+    message that is too large, which would be so again.
     """
     if error.code() is grpc.StatusCode.ABORTED:
         return Aborted(ErrorReason.ERROR_REASON_CONFLICT, "another writer was faster")
-    if error.code() in _PEER_IS_AWAY:
+    if error.code() in _PEER_IS_AWAY and not _too_large(error):
         return unavailable(dependency)
     return Internal(
         ErrorReason.ERROR_REASON_INTERNAL,
@@ -235,6 +236,12 @@ _PEER_IS_AWAY = frozenset(
         grpc.StatusCode.CANCELLED,
     }
 )
+
+
+def _too_large(error: grpc.aio.AioRpcError) -> bool:
+    # gRPC has the code in common with overload, and says it in words only.
+    too_much = error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+    return too_much and "larger than max" in (error.details() or "")
 
 
 def _status_of(error: grpc.aio.AioRpcError) -> Status | None:

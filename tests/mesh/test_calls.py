@@ -309,6 +309,8 @@ async def test_a_message_over_the_limit_ends_in_a_clean_status(
     error = await refused(running.stub.Echo(request, metadata=running.metadata))
 
     assert error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+    # Asked again it would be as large: nothing to wait for.
+    assert isinstance(errors.from_rpc_error(error, dependency="echo"), errors.Internal)
     request = echo.pb.EchoRequest(name=NAME, word="still here")
     assert (await running.stub.Echo(request, metadata=running.metadata)).word == "still here"
 
