@@ -133,6 +133,32 @@ async def test_an_exception_stops_what_its_receiver_would_not_take_yet(
     assert await world.told() == []
 
 
+async def test_an_exception_stops_what_still_waits_for_a_slow_receiver(
+    world: World, misbehave: Misbehave
+) -> None:
+    """So many are in flight to one host at once; the others wait in delivery's hands."""
+    await misbehave(Fault(kind=Kind.STALL, target=f"/{world.workspace}", seconds=2.0))
+    bought = ExceptionEvent(event_type="bought")
+    await world.campaign("cart", "cart_filled", delay=0.1, exceptions=[bought])
+    people = [f"p{number}" for number in range(60)]
+    await world.happens(*(world.event("cart_filled", one) for one in people))
+    # It arrives before it is answered: then the lane is full.
+    first = await eventually(world.requests, lambda found: len(found) >= 32)
+
+    await world.happens(*(world.event("bought", one) for one in people))
+
+    async def states() -> list[int]:
+        return [(await world.decisions(one, "cart"))[0].state for one in people]
+
+    ended = {Decision.STATE_SENT, Decision.STATE_EXITED}
+    found = await eventually(states, lambda seen: set(seen) <= ended)
+    await misbehave()
+    await world.all_judged(*people)
+    stopped = found.count(Decision.STATE_EXITED)
+    assert len(first) + stopped >= len(people) - 4
+    assert len(await world.told()) == len(people) - stopped
+
+
 async def test_what_did_not_go_out_gives_its_place_under_the_cap_back(
     world: World, misbehave: Misbehave
 ) -> None:

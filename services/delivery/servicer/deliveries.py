@@ -125,6 +125,17 @@ class DeliveryServicer(rpc.DeliveryServiceServicer):
     ) -> pb.BatchCancelDeliveriesResponse:
         items = convert.canceled_items(request.items)
         canceled = await self._store.cancel(items, now=self._clock.now())
+        left = [item for item in items if item[0] not in canceled]
+        # What counts as handed over may still wait for its turn, before a slow receiver.
+        waiting = [
+            delivery
+            for lane in self._lanes.values()
+            for delivery in lane.recall([item[0] for item in left])
+        ]
+        if waiting:
+            # Dying before this sends them once their lease runs out: nobody was told otherwise.
+            await self._store.take_back(waiting)
+            canceled |= await self._store.cancel(left, now=self._clock.now())
         return pb.BatchCancelDeliveriesResponse(canceled=[item[0] in canceled for item in items])
 
     async def RedriveDeliveries(

@@ -2,10 +2,11 @@
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Generic, TypeVar
+from uuid import UUID
 
 import structlog
 
@@ -154,6 +155,23 @@ class Lane(Generic[_M]):
             self._inbox.extend(deliveries)
             self._held += len(deliveries)
             self._wake.set()
+
+    def recall(self, delivery_ids: Collection[UUID]) -> list[Claimed]:
+        """Give up those that wait in its hands, and return them; none of them will be sent."""
+        wanted = set(delivery_ids)
+        recalled = [one for one in self._inbox if one.delivery_id in wanted]
+        if recalled:
+            self._inbox = deque(one for one in self._inbox if one.delivery_id not in wanted)
+        for destination in self._destinations.values():
+            waiting = destination.waiting
+            found = [one for one in waiting if one.delivery.delivery_id in wanted]
+            # The same queue: its senders hold on to it.
+            for prepared in found:
+                waiting.remove(prepared)
+            recalled += [prepared.delivery for prepared in found]
+        for _ in recalled:
+            self._release()
+        return recalled
 
     def notice(self) -> None:
         """Look into the queue soon: something is in it."""
