@@ -30,9 +30,9 @@ from mesh.eventlog.redis_streams import RedisStreams
 from mesh.ids import shard_of
 from mesh.migrations import migrate
 from mesh.pages import PageTokens
-from mesh.server import Stopping
+from mesh.server import COLLECTOR_THRESHOLDS, Stopping
 from mesh.settings import load
-from services.trigger.__main__ import GARBAGE_THRESHOLDS, MIGRATIONS
+from services.trigger.__main__ import MIGRATIONS
 from services.trigger.clients import Observed, Peers
 from services.trigger.config import WorkerSettings
 from services.trigger.convert.sends import to_delivery
@@ -232,7 +232,7 @@ async def main(*, profile: bool) -> None:
 
 if __name__ == "__main__":
     gc.freeze()
-    gc.set_threshold(*GARBAGE_THRESHOLDS)
+    gc.set_threshold(*COLLECTOR_THRESHOLDS)
     import structlog
 
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(40))

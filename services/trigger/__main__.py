@@ -24,10 +24,6 @@ from services.trigger.worker import Worker
 SCHEMA = "trigger"
 MIGRATIONS = Path(__file__).parent / "migrations"
 
-# A turn makes tens of thousands of values and lets go of all of them without cycles: looking
-# for cycles at the usual pace cost a quarter of a message's CPU.
-GARBAGE_THRESHOLDS = (50_000, 20, 50)
-
 
 async def main(config: Config) -> None:
     """Serve and work until told to stop."""
