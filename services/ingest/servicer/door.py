@@ -4,13 +4,14 @@ import asyncio
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 
 from beckon.errors.v1.error_reason_pb2 import ErrorReason
 from beckon.ingest.v1.event_pb2 import Event
 from google.rpc.status_pb2 import Status
 
 from mesh.clock import Clock
-from mesh.errors import InvalidArgument, invalid_field
+from mesh.errors import InvalidArgument, ResourceExhausted, invalid_field
 from mesh.ids import shard_of_name
 from mesh.metrics import EVENTS_ACCEPTED, EVENTS_DUPLICATE, EVENTS_REFUSED
 from mesh.names import workspace_of
@@ -19,6 +20,8 @@ from services.ingest.model import Admission
 from services.ingest.store import Appender, RecentIds
 
 EVENTS_MAX = 1000
+# The log syncs in milliseconds; one that restarts is back in seconds.
+_BREATHER = timedelta(seconds=1)
 
 _known_duplicates = EVENTS_DUPLICATE.labels(where="door")
 
@@ -43,6 +46,23 @@ class Door:
         self._recent_ids = recent_ids
         self._clock = clock
         self._partitions = partitions
+
+    def require_room(self) -> None:
+        """Refuse who can wait no better than we can.
+
+        Raises:
+            ResourceExhausted: The log is behind, and enough waits for it.
+        """
+        if self._appender.full:
+            raise ResourceExhausted(
+                ErrorReason.ERROR_REASON_QUOTA_EXCEEDED,
+                "too much waits for the event log already",
+                retry_delay=_BREATHER,
+            )
+
+    async def room(self) -> None:
+        """Return when the log is not behind."""
+        await self._appender.relieved()
 
     def enter(self, request: convert.Request, *, after: "Entry | None" = None) -> "Entry":
         """Check a batch and hand it to the log; `Entry.taken` waits until it is durable.

@@ -30,6 +30,7 @@ class IngestServicer(rpc.IngestServiceServicer):
         request: pb.IngestEventsRequest,
         context: Context,
     ) -> pb.IngestEventsResponse:
+        self._door.require_room()
         entry = self._door.enter(request)
         taken = await entry.taken()
         return pb.IngestEventsResponse(
@@ -81,6 +82,8 @@ class _Stream:
                 self._follow(request.sequence)
                 entry = self._door.enter(request, after=entry)
                 self._entered.put_nowait(_Entered(request.sequence, size, entry))
+                # What is not read stays with the caller.
+                await self._door.room()
         except Exception as error:  # noqa: BLE001 — whoever answers the caller raises it
             self._entered.put_nowait(error)
         else:

@@ -16,6 +16,8 @@ Records: TypeAlias = Sequence[tuple[int, bytes]]
 
 # While the server writes one to disk, the next is under way; more only wait there instead of here.
 _UNDER_WAY_MAX = 4
+# A second of a fast disk: the log is away or too slow, and more would only fill our memory.
+_HELD_BYTES_MAX = 64 << 20
 
 
 class Appender:
@@ -25,11 +27,24 @@ class Appender:
     do not overtake each other.
     """
 
-    def __init__(self, event_log: EventLog) -> None:
-        """Append to `event_log`."""
+    def __init__(self, event_log: EventLog, *, held_bytes_max: int = _HELD_BYTES_MAX) -> None:
+        """Append to `event_log`; full when it holds so many bytes."""
         self._log = event_log
+        self._held_bytes_max = held_bytes_max
+        self._held_bytes = 0
+        self._relieved = asyncio.Event()
+        self._relieved.set()
         self._waiting: list[tuple[Records, asyncio.Future[None]]] = []
         self._wake = Wake()
+
+    @property
+    def full(self) -> bool:
+        """Whether so much waits for the log that no more should be taken on."""
+        return not self._relieved.is_set()
+
+    async def relieved(self) -> None:
+        """Return when it is not full."""
+        await self._relieved.wait()
 
     def append(
         self, records: Records, *, after: "asyncio.Future[None] | None" = None
@@ -43,9 +58,21 @@ class Appender:
         if after is not None and after.done() and (error := after.exception()):
             _fail(done, error)
             return done
+        self._hold(sum(len(payload) for _, payload in records), done)
         self._waiting.append((records, done))
         self._wake.ring()
         return done
+
+    def _hold(self, size: int, done: "asyncio.Future[None]") -> None:
+        def release(_: object) -> None:
+            self._held_bytes -= size
+            if self._held_bytes < self._held_bytes_max:
+                self._relieved.set()
+
+        self._held_bytes += size
+        if self._held_bytes >= self._held_bytes_max:
+            self._relieved.clear()
+        done.add_done_callback(release)
 
     async def run(self, stopping: Stopping) -> None:
         """Append what comes until told to stop; nothing handed over before is left behind."""

@@ -2,14 +2,23 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
+from typing import Any
 
 import pytest
+from beckon.ingest.v1 import ingest_service_pb2 as pb
+from beckon.ingest.v1.event_pb2 import Event
 
-from mesh.errors import Unavailable, unavailable
+from mesh.clock import SystemClock
+from mesh.errors import ResourceExhausted, Unavailable, unavailable
 from mesh.eventlog.redis_streams import RedisStreams
 from mesh.server import Stopping
-from services.ingest.store import Appender
+from services.ingest.servicer import IngestServicer
+from services.ingest.servicer.door import Door
+from services.ingest.store import Appender, RecentIds
 from services.ingest.store.appender import Records
+
+# What happens around a call is not asked about here.
+NO_CALL: Any = None
 
 
 class Faulty(RedisStreams):
@@ -71,3 +80,58 @@ async def test_who_follows_nobody_gets_in_after_a_failure(log: Faulty) -> None:
         stopping.set()
 
     assert await log.oldest_unread({0: ""}) != {}
+
+
+def a_batch(number: int) -> pb.IngestEventsRequest:
+    event = Event(event_id=f"e{number}", type="seen", profile="workspaces/acme/profiles/ana")
+    return pb.IngestEventsRequest(parent="workspaces/acme", events=[event])
+
+
+async def test_a_call_is_told_to_wait_while_too_much_waits_for_the_log(log: Faulty) -> None:
+    appender, stopping = Appender(log, held_bytes_max=1), Stopping()
+    door = Door(appender, RecentIds(0), SystemClock(), partitions=1)
+    servicer = IngestServicer(door, stream_credit=1000)
+    async with asyncio.TaskGroup() as group:
+        group.create_task(appender.run(stopping))
+        first = group.create_task(servicer.IngestEvents(a_batch(1), NO_CALL))
+        await log.begun.wait()
+        with pytest.raises(ResourceExhausted) as refused:
+            await servicer.IngestEvents(a_batch(2), NO_CALL)
+        log.gate.set()
+        await first
+        answer = await servicer.IngestEvents(a_batch(2), NO_CALL)
+        stopping.set()
+
+    assert refused.value.retry_delay
+    assert answer.accepted_count == 1
+
+
+async def test_a_stream_is_not_read_while_too_much_waits_for_the_log(log: Faulty) -> None:
+    appender, stopping = Appender(log, held_bytes_max=1), Stopping()
+    door = Door(appender, RecentIds(0), SystemClock(), partitions=1)
+    servicer = IngestServicer(door, stream_credit=1000)
+    read: list[int] = []
+
+    async def requests() -> AsyncIterator[pb.StreamEventsRequest]:
+        for number in (1, 2):
+            read.append(number)
+            yield pb.StreamEventsRequest(
+                parent="workspaces/acme", sequence=number, events=a_batch(number).events
+            )
+
+    async def stream() -> list[int]:
+        return [answer.sequence async for answer in servicer.StreamEvents(requests(), NO_CALL)]
+
+    async with asyncio.TaskGroup() as group:
+        group.create_task(appender.run(stopping))
+        streaming = group.create_task(stream())
+        await log.begun.wait()
+        for _ in range(20):
+            await asyncio.sleep(0)
+        read_before = list(read)
+        log.gate.set()
+        sequences = await streaming
+        stopping.set()
+
+    assert read_before == [1]
+    assert sequences == [0, 1, 2]

@@ -55,7 +55,9 @@ class IngestServiceServicer(object):
         """Accepts a batch of events. Each event stands or falls alone: an `OK` answer
         may still carry `failed_events`; the others are durable when it arrives
         (the log has synced them to disk). Idempotent by `event_id`, so the whole
-        call may be repeated after `UNAVAILABLE` or a lost answer.
+        call may be repeated after `UNAVAILABLE` or a lost answer. While the log is
+        behind and enough waits for it: `RESOURCE_EXHAUSTED`, `QUOTA_EXCEEDED`, with
+        a `RetryInfo` that says when to repeat it.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -37,7 +37,9 @@ class IngestServiceStub:
     """Accepts a batch of events. Each event stands or falls alone: an `OK` answer
     may still carry `failed_events`; the others are durable when it arrives
     (the log has synced them to disk). Idempotent by `event_id`, so the whole
-    call may be repeated after `UNAVAILABLE` or a lost answer.
+    call may be repeated after `UNAVAILABLE` or a lost answer. While the log is
+    behind and enough waits for it: `RESOURCE_EXHAUSTED`, `QUOTA_EXCEEDED`, with
+    a `RetryInfo` that says when to repeat it.
     """
     StreamEvents: _grpc.StreamStreamMultiCallable[_ingest_service_pb2.StreamEventsRequest, _ingest_service_pb2.StreamEventsResponse]
     """Accepts batches in a stream and acknowledges each, in order, once its events
@@ -57,7 +59,9 @@ class IngestServiceAsyncStub(IngestServiceStub):
     """Accepts a batch of events. Each event stands or falls alone: an `OK` answer
     may still carry `failed_events`; the others are durable when it arrives
     (the log has synced them to disk). Idempotent by `event_id`, so the whole
-    call may be repeated after `UNAVAILABLE` or a lost answer.
+    call may be repeated after `UNAVAILABLE` or a lost answer. While the log is
+    behind and enough waits for it: `RESOURCE_EXHAUSTED`, `QUOTA_EXCEEDED`, with
+    a `RetryInfo` that says when to repeat it.
     """
     StreamEvents: _aio.StreamStreamMultiCallable[_ingest_service_pb2.StreamEventsRequest, _ingest_service_pb2.StreamEventsResponse]  # type: ignore[assignment]
     """Accepts batches in a stream and acknowledges each, in order, once its events
@@ -80,7 +84,9 @@ class IngestServiceServicer(metaclass=_abc_1.ABCMeta):
         """Accepts a batch of events. Each event stands or falls alone: an `OK` answer
         may still carry `failed_events`; the others are durable when it arrives
         (the log has synced them to disk). Idempotent by `event_id`, so the whole
-        call may be repeated after `UNAVAILABLE` or a lost answer.
+        call may be repeated after `UNAVAILABLE` or a lost answer. While the log is
+        behind and enough waits for it: `RESOURCE_EXHAUSTED`, `QUOTA_EXCEEDED`, with
+        a `RetryInfo` that says when to repeat it.
         """
 
     @_abc_1.abstractmethod
