@@ -42,6 +42,10 @@ class Lane(Protocol):
         """Take them, and give back the reservation."""
         ...
 
+    def recall(self, delivery_ids: Collection[UUID]) -> list[Claimed]:
+        """Give up those that wait in its hands, and return them; none of them will be sent."""
+        ...
+
     def notice(self) -> None:
         """Look into the queue soon."""
         ...
