@@ -450,7 +450,9 @@ def test_only_one_file_aborts() -> None:
         str(path.relative_to(root))
         for folder in ("mesh", "services")
         for path in (root / folder).rglob("*.py")
-        if re.search(r"(?<!transport)\.abort(_with_status)?\(|\.set_code\(|\.set_details\(", path.read_text())
+        if re.search(
+            r"(?<!transport)\.abort(_with_status)?\(|\.set_code\(|\.set_details\(", path.read_text()
+        )
     }
 
     assert aborting == {"mesh/interceptors/errors.py"}
