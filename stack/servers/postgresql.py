@@ -1,7 +1,6 @@
 """An embedded PostgreSQL on a folder."""
 
 import asyncio
-import secrets
 import shutil
 import signal
 import subprocess
@@ -10,21 +9,17 @@ from contextlib import asynccontextmanager
 from functools import cache
 from pathlib import Path
 from time import perf_counter
-from types import TracebackType
-from typing import Self
 
 import asyncpg
 import psutil
 
 from stack import processes
 from stack.binaries import postgres_folder
-from stack.errors import StackError, StartFailed
-from stack.ports import HOST, free_port
+from stack.errors import StackError
+from stack.ports import HOST
+from stack.servers.server import START_LIMIT, Server
 
 SUPERUSER = "beckon"
-
-# Recovery after a kill reads at most `max_wal_size` again: seconds, on a slow disk a minute.
-START_LIMIT = 60.0
 
 # How long a server may take to end whose supervisor was killed: it is on its way already.
 _REMAINS_PATIENCE = 10.0
@@ -64,107 +59,32 @@ _SETTINGS = {
 }
 
 
-class Postgres:
-    """One PostgreSQL server: its data, its password and its log live in `folder`.
+class Postgres(Server):
+    """One PostgreSQL server.
 
     What a client was told is committed survives `kill` and a new `start`, unless `durable` is
     False, which is for tests that do not care and saves half a second.
     """
 
+    NAME = "postgres"
+    # A fast shutdown: connections are ended, data is written.
+    STOP = signal.SIGINT
+
     def __init__(self, folder: Path, *, port: int = 0, durable: bool = True) -> None:
         """Describe a server; port 0 is chosen at the first start and then kept."""
-        self.folder = folder
-        self.port = port
-        self.start_seconds = 0.0
-        """How long the last start took, creation of the data included."""
-        self._durable = durable
-        self._child: processes.Child | None = None
-        major = _major(postgres_folder())
+        super().__init__(folder, port=port, durable=durable)
         # Data of one major version is unreadable to another.
-        self._data = folder / f"postgres-{major}"
-        self._log = folder / "postgres.log"
-        self._password_file = folder / "postgres.password"
-
-    async def __aenter__(self) -> Self:
-        """Start."""
-        await self.start()
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        """Stop."""
-        await self.stop()
+        self._data = folder / f"postgres-{_major(postgres_folder())}"
 
     @property
     def url(self) -> str:
         """Where the superuser reaches the database `postgres`."""
         return self.url_of("postgres")
 
-    @property
-    def pid(self) -> int:
-        """The process id of the postmaster.
-
-        Raises:
-            StackError: It is not running.
-        """
-        if self._child is None:
-            raise StackError("postgres is not running")
-        return self._child.pid
-
-    @property
-    def running(self) -> bool:
-        """Whether it was started and has not ended."""
-        return self._child is not None and self._child.exit_code is None
-
-    @property
-    def log(self) -> Path:
-        """What the server writes about itself."""
-        return self._log
-
     def url_of(self, database: str, *, user: str = SUPERUSER, password: str | None = None) -> str:
         """Return the address of a database over TCP."""
         secret = self._password() if password is None else password
         return f"postgresql://{user}:{secret}@{HOST}:{self.port}/{database}"
-
-    async def start(self) -> None:
-        """Start, on data that is created when there is none yet.
-
-        Raises:
-            StartFailed: It did not come up; the end of its log is in the text.
-        """
-        if self.running:
-            return
-        begun = perf_counter()
-        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        if not (self._data / "PG_VERSION").exists():
-            await self._create()
-        await self._clear_remains()
-        self.port = self.port or free_port()
-        self._child = processes.start(
-            [str(postgres_folder() / "postgres"), "-D", str(self._data), *self._options()],
-            log=self._log,
-            # A fast shutdown: connections are ended, data is written.
-            death_signal=signal.SIGINT,
-            unroot=self._data,
-        )
-        await self._wait_until_ready(self._child)
-        self.start_seconds = perf_counter() - begun
-
-    async def stop(self) -> None:
-        """End connections, write everything, stop. No error when it does not run."""
-        if self._child is not None:
-            await self._child.stop(signal.SIGINT, grace=30)
-            self._child = None
-
-    def kill(self) -> None:
-        """End it as kill -9 of every one of its processes does."""
-        if self._child is not None:
-            self._child.kill()
-            self._child = None
 
     async def create_database(self, name: str, *, template: str | None = None) -> str:
         """Create a database, as a copy of `template` if named, and return its address."""
@@ -184,6 +104,22 @@ class Postgres:
         finally:
             await connection.close()
 
+    async def _prepare(self) -> None:
+        if not (self._data / "PG_VERSION").exists():
+            await self._create()
+        await self._clear_remains()
+
+    def _launch(self) -> processes.Child:
+        return processes.start(
+            [str(postgres_folder() / "postgres"), "-D", str(self._data), *self._options()],
+            log=self._log,
+            death_signal=self.STOP,
+            unroot=self._data,
+        )
+
+    async def _ready(self, child: processes.Child) -> bool:
+        return _says_ready(self._data / "postmaster.pid", child.pid)
+
     def _options(self) -> list[str]:
         sockets = str(self.folder) if len(str(self.folder)) <= _SOCKET_FOLDER_MAX else ""
         settings = dict(_SETTINGS, port=str(self.port), unix_socket_directories=sockets)
@@ -191,13 +127,8 @@ class Postgres:
             settings |= {"fsync": "off", "full_page_writes": "off"}
         return [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
 
-    def _password(self) -> str:
-        return self._password_file.read_text().strip()
-
     async def _create(self) -> None:
-        if not self._password_file.exists():
-            self._password_file.touch(mode=0o600)
-            self._password_file.write_text(secrets.token_urlsafe(24) + "\n")
+        self._make_password()
         # Made elsewhere and moved: an interrupted start leaves no half-made data behind.
         unfinished = self._data.with_suffix(".unfinished")
         shutil.rmtree(unfinished, ignore_errors=True)
@@ -240,20 +171,6 @@ class Postgres:
         (self._data / "postmaster.pid").unlink(missing_ok=True)
         for lock in self.folder.glob(".s.PGSQL.*"):
             lock.unlink(missing_ok=True)
-
-    async def _wait_until_ready(self, child: processes.Child) -> None:
-        begun = perf_counter()
-        while not _says_ready(self._data / "postmaster.pid", child.pid):
-            if child.exit_code is not None:
-                self._child = None
-                raise self._failed("did not start")
-            if perf_counter() - begun > START_LIMIT:
-                self.kill()
-                raise self._failed(f"was not ready after {START_LIMIT:.0f} s")
-            await asyncio.sleep(processes.LOOK)
-
-    def _failed(self, problem: str) -> StartFailed:
-        return StartFailed("postgres", problem, log=self._log, tail=processes.tail(self._log))
 
 
 @asynccontextmanager
