@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import typer
 
+from mesh.structs import whole_numbers
+
 if TYPE_CHECKING:
     from google.protobuf.message import Message
     from google.protobuf.timestamp_pb2 import Timestamp
@@ -27,21 +29,12 @@ def as_dict(message: "Message") -> dict[str, Any]:
     """Return a message as JSON has it, with the protos' names and every plain field present."""
     from google.protobuf.json_format import MessageToDict
 
-    document: dict[str, Any] = _plain(
+    document: dict[str, Any] = whole_numbers(
         MessageToDict(
             message, preserving_proto_field_name=True, always_print_fields_with_no_presence=True
         )
     )
     return document
-
-
-def _plain(value: Any) -> Any:
-    """Return JSON with whole numbers written as such: a Struct knows floating point only."""
-    if isinstance(value, dict):
-        return {key: _plain(one) for key, one in value.items()}
-    if isinstance(value, list):
-        return [_plain(one) for one in value]
-    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def write_json(value: object) -> None:

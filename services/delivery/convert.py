@@ -18,6 +18,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from mesh.errors import FieldViolation, InvalidArgument, MeshError, NotFound, invalid_field
 from mesh.names import format_name, parse_name
+from mesh.structs import whole_numbers
 from services.delivery.model import (
     Channel,
     Delivery,
@@ -241,7 +242,9 @@ def source(content: bytes) -> Source:
 
 def source_of(kept: template_pb.Template) -> Source:
     """Return a template's texts."""
-    defaults = {path: MessageToDict(value) for path, value in sorted(kept.defaults.items())}
+    defaults = {
+        path: whole_numbers(MessageToDict(value)) for path, value in sorted(kept.defaults.items())
+    }
     return Source(
         sender=kept.email.sender,
         subject=kept.email.subject,

@@ -23,6 +23,7 @@ from mesh.errors import (
     MeshError,
     to_rpc_status,
 )
+from mesh.structs import whole_numbers
 from services.ingest.model import Columns, Fault, Violation
 from services.ingest.rules import PROPERTIES_BYTES_MAX, PROPERTIES_DEPTH_MAX
 
@@ -160,7 +161,7 @@ def _from_structs(
 
 
 def _json_of(struct: Struct) -> bytes:
-    return _ENCODER.encode(MessageToDict(struct)) if struct.fields else b""
+    return _ENCODER.encode(whole_numbers(MessageToDict(struct))) if struct.fields else b""
 
 
 def _well_formed(properties: Sequence[bytes]) -> bool:

@@ -22,6 +22,7 @@ from mesh.interceptors.validate import check_message
 from mesh.masks import apply_update
 from mesh.names import parse_name, workspace_of
 from mesh.pages import PageTokens, page_size
+from mesh.structs import whole_numbers
 from services.delivery import convert
 from services.delivery.model import AllowedHost, TemplateRecord
 from services.delivery.providers.mime import BadAddress, Mailbox
@@ -111,7 +112,7 @@ class TemplateServicer(rpc.TemplateServiceServicer):
         self, request: pb.RenderTemplateRequest, context: object
     ) -> pb.RenderTemplateResponse:
         source = convert.source((await self._get(request.name)).content)
-        data = msgspec.json.encode(MessageToDict(request.data))
+        data = msgspec.json.encode(whole_numbers(MessageToDict(request.data)))
         if len(data) > convert.DATA_BYTES_MAX:
             raise invalid_field(
                 "data", f"must be at most {convert.DATA_BYTES_MAX} bytes as JSON", reason="size"

@@ -168,7 +168,7 @@ async def test_a_template_can_be_looked_at_without_sending(delivery: Service) ->
     )
 
     assert rendered.email_subject == "Hi there"
-    assert rendered.webhook_body == '{"to": "ana", "value": 5.0}'
+    assert rendered.webhook_body == '{"to": "ana", "value": 5}'
     assert lacking[2] == ("data: lacks event.properties.items, event.properties.value, profile.id")
 
 

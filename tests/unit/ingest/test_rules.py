@@ -157,10 +157,10 @@ def test_an_event_of_another_workspace_is_refused() -> None:
 
 def test_a_struct_says_the_same_as_its_json() -> None:
     friendly = Event(event_id="e1", type="order_placed", profile=f"{PARENT}/profiles/ana")
-    friendly.properties.update({"value": 12.5})
+    friendly.properties.update({"value": 12.5, "items": [3], "far": 1e300})
     columns = convert.columns([friendly])
 
-    assert columns.properties == [b'{"value":12.5}']
+    assert columns.properties == [b'{"far":1e300,"items":[3],"value":12.5}']
     assert friendly.WhichOneof("properties_form") == "properties_json"
 
 
