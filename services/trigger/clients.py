@@ -21,7 +21,8 @@ from services.trigger.convert.sends import to_delivery, to_verdict
 from services.trigger.convert.wire import observe_request
 from services.trigger.model import Enrollment, Person, ThrottleVerdict
 
-_BATCH_MAX = 1000
+# What is known of a person may take 110 KB: so many fit into an answer.
+_PEOPLE_MAX = 250
 # A batch of deliveries may hold attributes and properties of each: less than a request may hold.
 _DELIVERY_BYTES_MAX = 3 << 20
 
@@ -70,8 +71,8 @@ class Profile:
     async def people(self, profiles: Sequence[tuple[str, str]]) -> dict[tuple[str, str], Person]:
         """Return how profiles, given as (workspace, id), stand now."""
         found: dict[tuple[str, str], Person] = {}
-        for start in range(0, len(profiles), _BATCH_MAX):
-            batch = profiles[start : start + _BATCH_MAX]
+        for start in range(0, len(profiles), _PEOPLE_MAX):
+            batch = profiles[start : start + _PEOPLE_MAX]
             request = profile_pb.BatchGetStandingsRequest(
                 profiles=[format_name(workspace, "profiles", one) for workspace, one in batch]
             )

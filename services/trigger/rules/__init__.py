@@ -7,6 +7,7 @@ from services.trigger.rules.release import (
     after_throttle,
     judge_owed,
     judge_release,
+    set_back,
 )
 from services.trigger.rules.sharing import Share, share
 from services.trigger.rules.triggers import judge_trigger, recipient_of
@@ -23,5 +24,6 @@ __all__ = [
     "judge_release",
     "judge_trigger",
     "recipient_of",
+    "set_back",
     "share",
 ]

@@ -1,7 +1,7 @@
 """May a message whose time has come go out, and what follows from throttle's word?"""
 
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from services.trigger.model import (
     Allowed,
@@ -20,6 +20,9 @@ from services.trigger.model import (
 )
 from services.trigger.rules.gates import passed, refused
 from services.trigger.rules.triggers import exception_known, expiry
+
+# A bug is mended in minutes at best.
+_SET_BACK = timedelta(minutes=1)
 
 
 def judge_release(
@@ -68,6 +71,14 @@ def judge_release(
             release_time=now,
         )
     )
+
+
+def set_back(passage: Enrollment, *, now: datetime) -> Enrollment:
+    """Return a passage that could not be judged, for a bug: to be tried again until it expires."""
+    if now < passage.expire_time:
+        return replace(passage, wake_time=now + _SET_BACK)
+    gate = refused("expiry", "could not be judged for a failure of ours", now)
+    return replace(passage, state=EnrollmentState.EXITED, gates=(*passage.gates, gate))
 
 
 def after_throttle(passage: Enrollment, verdict: ThrottleVerdict, *, now: datetime) -> Enrollment:

@@ -57,10 +57,8 @@ class Catalogues:
         self._contexts = Contexts()
         self._compiled: dict[tuple[str, str, int], Plan] = {}
 
-    async def reload(self, *, unless: int = 0) -> Catalogue:
-        """Read the campaigns anew, unless their version is the one that is known."""
-        if unless and unless == self.current.version:
-            return self.current
+    async def reload(self) -> Catalogue:
+        """Read the campaigns anew."""
         version, campaigns = await self._store.load(_IN_FORCE)
         if version > self.current.version:
             compiled: dict[tuple[str, str, int], Plan] = {}

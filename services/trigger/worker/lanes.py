@@ -89,14 +89,18 @@ class Lane:
     async def _turn(self, records: Sequence[ReadRecord], positions: dict[int, str]) -> bool:
         """Work off one turn; False when what follows must be read again."""
         try:
-            await self._turns.run(records, positions)
+            return await self._attempt(records, positions)
         except LostPartition:
             log.info("partition_lost")
             await self._partitions.recheck()
             return False
+
+    async def _attempt(self, records: Sequence[ReadRecord], positions: dict[int, str]) -> bool:
+        try:
+            await self._turns.run(records, positions)
         except Internal as error:
             return await self._apart(records, positions, error)
-        except MeshError:
+        except (LostPartition, MeshError):
             raise
         except Exception as error:
             log.exception("turn_crashed", records=len(records))

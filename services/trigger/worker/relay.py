@@ -144,7 +144,13 @@ class Relay:
             for passage in sends:
                 plan = catalogue.plans.get((passage.key.workspace, passage.key.campaign))
                 person = people[passage.key.workspace, passage.key.profile]
-                match judge_owed(plan, passage, person, now=now):
+                try:
+                    verdict = judge_owed(plan, passage, person, now=now)
+                except Exception:  # it is claimed again when its lease runs out
+                    metrics.WORKER_FAILURES.labels(worker="relay").inc()
+                    log.exception("send_not_judged", campaign=passage.key.campaign)
+                    continue
+                match verdict:
                     case Release():
                         released.append((passage, person))
                     case Exit(gates):

@@ -16,7 +16,7 @@ from mesh.server import Stopping
 from mesh.wake import Wake
 from services.trigger.clients import Profile
 from services.trigger.model import Enrollment, EnrollmentState, Exit, Hold, Person, Release
-from services.trigger.rules import judge_release
+from services.trigger.rules import judge_release, set_back
 from services.trigger.store import CatalogueChanged, EnrollmentStore
 from services.trigger.worker.catalogue import Catalogues
 from services.trigger.worker.partitions import Partitions
@@ -157,7 +157,14 @@ class Timers:
             for passage in due:
                 plan = catalogue.plans.get((passage.key.workspace, passage.key.campaign))
                 person = people[passage.key.workspace, passage.key.profile]
-                match judge_release(plan, passage, person, now=now):
+                try:
+                    verdict = judge_release(plan, passage, person, now=now)
+                except Exception:  # one passage must not stop all timers
+                    metrics.WORKER_FAILURES.labels(worker="timers").inc()
+                    log.exception("passage_not_judged", campaign=passage.key.campaign)
+                    after.append(set_back(passage, now=now))
+                    continue
+                match verdict:
                     case Release(released):
                         after.append(released)
                     case Hold():

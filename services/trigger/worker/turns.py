@@ -150,9 +150,9 @@ class Turns:
             record.payload, partition=record.partition, position=record.position, now=now
         )
         quarantined = replace(quarantined, error=reason.SerializeToString())
-        catalogue = await self._catalogues.reload(unless=self._catalogues.current.version)
         moves = {record.partition: (position, record.position)}
-        await self._commit(moves, Effects(quarantined=(quarantined,)), catalogue, {})
+        # Nothing is judged: commits what any version of the campaigns would.
+        await self._judge_and_commit(Batch(moves=moves, quarantined=[quarantined]), [], None)
         self._partitions.moved({record.partition: record.position})
 
     async def replay(self, items: Sequence[tuple[UUID, LogRecord, Event, int]]) -> None:

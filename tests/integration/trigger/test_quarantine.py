@@ -1,5 +1,8 @@
 """Makes sure that what cannot be observed or judged is set aside, listed and tried again."""
 
+from datetime import timedelta
+
+import grpc
 import pytest
 from beckon.ingest.v1.event_pb2 import Event
 from beckon.trigger.v1 import quarantine_service_pb2 as pb
@@ -10,6 +13,7 @@ from services.trigger.model import Seen
 from services.trigger.store import QuarantineStore
 from services.trigger.worker.catalogue import Catalogue
 from services.trigger.worker.replays import Replays
+from services.trigger.worker.turns import read_record
 from tests.integration.trigger.house import House, a_campaign, an_event
 
 ACME = "workspaces/acme"
@@ -185,8 +189,6 @@ async def test_one_unknown_name_marks_none(house: House, name: str, error: type[
 
 
 async def test_a_turn_that_fails_for_good_is_set_aside_record_by_record(house: House) -> None:
-    import grpc
-
     await house.launch(a_campaign())
     await house.append(an_event(id="e"))
     house.memory.faults.refuse("ObserveEvents", times=3, code=grpc.StatusCode.INVALID_ARGUMENT)
@@ -200,6 +202,42 @@ async def test_a_turn_that_fails_for_good_is_set_aside_record_by_record(house: H
 
     assert "profile refused our call" in found.error.message
     assert (await house.decision("e")).state == Decision.STATE_SENT
+
+
+async def test_a_record_is_set_aside_while_campaigns_change(house: House) -> None:
+    await house.launch(a_campaign())
+    await house.append(an_event(id="e"))
+    await _fail_twice(house)
+
+    await house.launch(a_campaign(), "another")
+    await house.judge()
+
+    assert len(await listed(house)) == 1
+
+
+async def test_a_record_that_another_worker_has_judged_meanwhile_is_not_set_aside(
+    house: House,
+) -> None:
+    await house.launch(a_campaign())
+    await house.append(an_event(id="e"))
+    positions = house.worker.partitions.positions()
+    records = await house.log.read(positions, max_records=10, wait=timedelta(milliseconds=1))
+    await _fail_twice(house)
+    house.memory.faults.clear()
+    await house.another_worker("two").turns.run([read_record(one) for one in records], positions)
+    house.memory.faults.refuse("ObserveEvents", times=1, code=grpc.StatusCode.INVALID_ARGUMENT)
+
+    await house.judge()
+
+    assert await listed(house) == []
+    assert (await house.decision("e")).state != Decision.STATE_REFUSED
+
+
+async def _fail_twice(house: House) -> None:
+    house.memory.faults.refuse("ObserveEvents", times=3, code=grpc.StatusCode.INVALID_ARGUMENT)
+    for _ in range(2):
+        with pytest.raises(Exception, match="a turn failed"):
+            await house.judge()
 
 
 def _broken_catalogue(good: Catalogue) -> Catalogue:

@@ -1,6 +1,7 @@
 """Makes sure that a campaign's state means what it says, from the moment it is told."""
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 from beckon.trigger.v1 import campaign_service_pb2 as pb
@@ -8,6 +9,7 @@ from beckon.trigger.v1.campaign_service_pb2 import Campaign
 from beckon.trigger.v1.decision_service_pb2 import Decision
 
 from mesh.errors import FailedPrecondition
+from services.trigger.model import Occurrence, Person, Seen
 from tests.integration.trigger.house import House, a_campaign, an_event
 
 NAME = "workspaces/acme/campaigns/cart"
@@ -178,3 +180,29 @@ async def test_a_draft_cannot_be_paused(house: House) -> None:
 
     with pytest.raises(FailedPrecondition):
         await pause(house)
+
+
+async def test_a_message_that_cannot_be_judged_does_not_keep_the_others(house: House) -> None:
+    await house.launch(a_campaign(delay=600))
+    await house.append(an_event(id="bad", profile="bad"), an_event(id="good"))
+    await house.work()
+    catalogues = house.worker.catalogues
+    whole = catalogues.current
+
+    def fail(_event: Occurrence, person: Person, *_: object) -> Seen:
+        if person.profile == "bad":
+            raise RuntimeError("planned: a bug in judging")
+        return Seen(passed=True, detail="passed")
+
+    plans = {key: replace(plan, filter=fail) for key, plan in whole.plans.items()}
+    catalogues.current = replace(whole, plans=plans)
+    house.clock.advance(seconds=600)
+    await house.work()
+    while_broken = await house.decision("bad", "bad")
+    catalogues.current = whole
+    house.clock.advance(seconds=60)
+    await house.work()
+
+    assert (await house.decision("good")).state == Decision.STATE_SENT
+    assert while_broken.state == Decision.STATE_WAITING
+    assert (await house.decision("bad", "bad")).state == Decision.STATE_SENT
