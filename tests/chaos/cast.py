@@ -119,9 +119,10 @@ class Cast:
         return Story((Cue(0.0, (cart,)),), (_one("cart", cart), _one("cart-order", cart)))
 
     def _payer(self, name: str) -> Story:
-        """Pays while the message waits."""
+        """Pays while the message waits, often in its last moment."""
         cart, paid = self._cart(name, "a"), self._act(MAIN, "order_paid", name, order="a")
-        cues = (Cue(0.0, (cart,)), Cue(self.random.uniform(0.2, 2.0), (paid,)))
+        after = self.random.choice((self.random.uniform(0.2, DELAY), DELAY - 0.2))
+        cues = (Cue(0.0, (cart,)), Cue(after, (paid,)))
         return Story(cues, (_stopped("cart", cart, paid), _stopped("cart-order", cart, paid)))
 
     def _payer_at_once(self, name: str) -> Story:
