@@ -1,5 +1,7 @@
 """Puts the `beckon` command together. Nothing here decides anything."""
 
+from typing import Annotated
+
 import typer
 
 from cli.commands import (
@@ -27,6 +29,25 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     help="Turns what people do into messages, each sent once.",
 )
+
+
+def _tell_version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        typer.echo(f"beckon {version('beckon')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    *,
+    version: Annotated[
+        bool, typer.Option("--version", is_eager=True, callback=_tell_version, help="Say which.")
+    ] = False,
+) -> None:
+    del version
+
 
 up.add_to(app)
 demo.add_to(app)

@@ -60,6 +60,8 @@ async def apply(
         faults=faults,
     )
     faults.require_none()
+    if not documents:
+        raise usage("the files describe nothing", hint="each document needs a `kind` and an `id`")
     applier = await Applier.of(session)
     await applier.check(documents, faults)
     faults.require_none()

@@ -76,7 +76,9 @@ def _show(decision: "Decision") -> None:
     typer.secho(state, fg=_COLORS.get(state), nl=False)
     typer.echo(_fate(decision))
     width = max((len(gate.name) for gate in decision.gates), default=0)
-    for gate in decision.gates:
+    for index, gate in enumerate(decision.gates):
+        if index and gate.name == decision.gates[0].name:
+            typer.secho("  when it was due:", dim=True)
         mark = typer.style("✓", fg="green") if gate.passed else typer.style("✗", fg="red")
         typer.echo(f"  {mark} {gate.name:<{width}}  {gate.detail}")
     if decision.delivery:

@@ -103,7 +103,7 @@ class _Report:
     ends_at: int = 0
     """Number of the last line, where nothing to send comes after the last batch."""
     unreadable: int = 0
-    shown: list[str] = field(default_factory=list)
+    shown: list[tuple[int, str]] = field(default_factory=list)
     totals: "Totals | None" = None
 
     async def acknowledged(self, batch: "Batch[_Tag]", response: "StreamEventsResponse") -> None:
@@ -117,7 +117,7 @@ class _Report:
     def refuse(self, number: int, content: bytes, why: "dict[str, Any]") -> None:
         """Take down a refused line."""
         if len(self.shown) < _SHOWN:
-            self.shown.append(f"line {number}: {why['message']} [{why['reason']}]")
+            self.shown.append((number, f"{why['message']} [{why['reason']}]"))
         if self.refused_lines is not None:
             import json
 
@@ -151,14 +151,14 @@ class _Report:
             from cli.problems import Detail
 
             more = refused - len(self.shown)
-            details = [Detail(*line.split(": ", 1)) for line in self.shown]
+            details = [Detail(f"line {number}", text) for number, text in sorted(self.shown)]
             if more > 0:
                 details.append(Detail("and", f"{more:,} more"))
             raise Problem(
                 f"{refused:,} lines were refused; all others are in",
                 reason="EVENTS_REFUSED",
                 details=details,
-                hint="--errors FILE lists them all, ready to be mended and sent",
+                hint="--errors FILE takes them all, each with its reason",
             )
 
 

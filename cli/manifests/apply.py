@@ -77,6 +77,7 @@ class Applier:
         """Let the services look at every document that would change something; write nothing."""
         for document in documents:
             await self._guarded(document, faults, self._check)
+        await self._check_templates(documents, faults)
 
     async def apply(self, documents: Sequence[Document], faults: Faults) -> list[Result]:
         """Bring everything about, caps and templates before the campaigns that need them."""
@@ -137,6 +138,31 @@ class Applier:
             moved=planned.moved,
         )
 
+    async def _check_templates(self, documents: Sequence[Document], faults: Faults) -> None:
+        """Make sure that a campaign has words for its channel: trigger does not ask delivery."""
+        known: dict[str, templates_pb.Template | None] = {
+            document.message.name: document.message
+            for document in documents
+            if isinstance(document.message, templates_pb.Template)
+        }
+        for document in documents:
+            campaign = document.message
+            if not isinstance(campaign, campaigns_pb.Campaign) or document.state == "archived":
+                continue
+            name = campaign.message.template
+            if name not in known:
+                known[name] = await self._template(name)
+            if text := lack_of(known[name], campaign.message):
+                faults.add(document.place_of("message.template"), f"message.template: {text}")
+
+    async def _template(self, name: str) -> templates_pb.Template | None:
+        try:
+            return await self.templates.GetTemplate(templates_pb.GetTemplateRequest(name=name))
+        except grpc.aio.AioRpcError as error:
+            if error.code() is grpc.StatusCode.NOT_FOUND:
+                return None
+            raise
+
     async def _get(self, document: Document) -> ProtoMessage | None:
         name: str = document.message.name  # type: ignore[attr-defined]
         try:
@@ -146,9 +172,7 @@ class Applier:
                         caps_pb.GetFrequencyCapRequest(name=name)
                     )
                 case kind if kind is TEMPLATE:
-                    return await self.templates.GetTemplate(
-                        templates_pb.GetTemplateRequest(name=name)
-                    )
+                    return await self._template(name)
                 case _:
                     return await self.campaigns.GetCampaign(
                         campaigns_pb.GetCampaignRequest(name=name)
@@ -234,6 +258,16 @@ def move_of(document: Document, state: str, *, known: bool) -> str:
     if wanted == "active":
         return "launched"
     return "paused" if wanted == "paused" and state == "active" else ""
+
+
+def lack_of(template: templates_pb.Template | None, message: campaigns_pb.Message) -> str:
+    """Return what a campaign's message misses of its template; '' for nothing."""
+    name, channel = message.template.rpartition("/")[2], enum_text(message, "channel")
+    if template is None:
+        return f"no template {name!r}, neither in the files nor in the workspace"
+    if not template.HasField("email" if channel == "email" else "webhook"):
+        return f"template {name!r} has no {channel}"
+    return ""
 
 
 def located(document: Document, refusal: Refusal) -> list[tuple[Place, str]]:

@@ -110,7 +110,8 @@ def event_of(content: bytes, parent: str) -> "Event":
     try:
         record = msgspec.json.decode(content, type=Record)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise Unreadable(str(error)) from error
+        known = f"; known: {', '.join(Record.__struct_fields__)}"
+        raise Unreadable(f"{error}{known if 'unknown field' in str(error) else ''}") from error
     name = record.profile
     event = Event(
         event_id=record.event_id,
