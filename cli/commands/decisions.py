@@ -95,5 +95,8 @@ def _fate(decision: "Decision") -> str:
             return f" by {refused[-1].name}"
         case "waiting":
             return f" until {time_text(decision.due_time)}"
+        case "sent":
+            # What became of it there is the message's own story.
+            return " to delivery"
         case _:
             return ""
