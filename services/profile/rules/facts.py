@@ -16,6 +16,10 @@ ATTRIBUTE_KEYS_MAX = 256
 ATTRIBUTE_KEY_CHARACTERS_MAX = 128
 
 _UNSET = "null"
+# Strings are matched to be passed over.
+_EXPONENT = re.compile(r'"(?:[^"\\]|\\.)*"|[eE]([+-]?[0-9]+)')
+# Larger ones are beyond any number there is.
+_EXPONENT_DIGITS_MAX = 6
 # The same forms as in the schema of Profile.
 _EMAIL = re.compile(r"[^@\s\x00-\x1f]{1,64}@[^@\s\x00-\x1f]{1,189}")
 _PHONE = re.compile(r"\+[1-9][0-9]{4,14}")
@@ -75,13 +79,19 @@ def _check_attributes(after: str, before: str, field: str) -> Refused | None:
     values, known = split(after), split(before)
     if len(values) > max(ATTRIBUTE_KEYS_MAX, len(known)):
         return Refused(field, f"the profile would have more than {ATTRIBUTE_KEYS_MAX} attributes")
-    size = len(after.encode("utf-8", "surrogatepass"))
+    size = len(after.encode("utf-8", "surrogatepass")) + _digits_unsaid(after)
     if size > max(ATTRIBUTE_BYTES_MAX, len(before.encode())):
         return Refused(field, f"attributes would exceed {ATTRIBUTE_BYTES_MAX} bytes")
     for key in values.keys() - known.keys():
         if not 0 < len(key) <= ATTRIBUTE_KEY_CHARACTERS_MAX:
             return Refused(field, f"a key must have 1 to {ATTRIBUTE_KEY_CHARACTERS_MAX} characters")
     return None
+
+
+def _digits_unsaid(text: str) -> int:
+    """Return about how many digits PostgreSQL adds: it keeps no exponents, 1e-16000 is 16 KB."""
+    exponents = (match[1].lstrip("+-0") for match in _EXPONENT.finditer(text) if match[1])
+    return sum(int(one[:_EXPONENT_DIGITS_MAX] or 0) for one in exponents)
 
 
 @cache

@@ -10,6 +10,7 @@ from google.rpc.error_details_pb2 import BadRequest, ErrorInfo
 from google.rpc.status_pb2 import Status
 
 from mesh.errors import InvalidArgument
+from services.profile.rules import ATTRIBUTE_BYTES_MAX
 from tests.integration.profile.world import NOW, Profiles, a_record, an_event, micros
 
 ORDERS = ["order_placed"]
@@ -90,6 +91,19 @@ async def test_a_later_null_unsets(profiles: Profiles) -> None:
 
     assert (await profiles.standing()).attributes_json == b'{"x": 1}'
     assert await profiles.addresses("ana") == [("", "")]
+
+
+async def test_attributes_never_come_back_larger_than_they_may_be(profiles: Profiles) -> None:
+    kept = b'{"a": [1e-16000, 1e-16000, 1e-16000]}'
+    grown = b'{"b": [1e-16000, 1e-16000, 1e-16000]}'
+    answer = await profiles.observe(
+        a_record("1", an_event("e1", kind="profile_updated", properties=kept)),
+        a_record("2", an_event("e2", kind="profile_updated", properties=grown)),
+    )
+
+    size = len((await profiles.standing()).attributes_json)
+    assert list(answer.failed_events) == [1]
+    assert 48_000 < size <= ATTRIBUTE_BYTES_MAX
 
 
 async def test_a_bad_zone_sets_its_event_aside_alone(profiles: Profiles) -> None:

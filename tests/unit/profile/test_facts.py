@@ -88,6 +88,15 @@ def test_attributes_are_at_most_64_kib() -> None:
     assert refused(Facts(), long="ü" * ATTRIBUTE_BYTES_MAX).field == "properties"
 
 
+def test_a_number_counts_with_all_the_digits_that_are_kept_of_it() -> None:
+    tiny = ", ".join(["1e-16000"] * 5)
+
+    assert isinstance(revise(Facts(), f'{{"a": [{tiny}]}}'), Refused)
+    assert isinstance(revise(Facts(), '{"a": 1E+00000000000000000000000000099999}'), Refused)
+    assert isinstance(revise(Facts(), '{"a": [1e-16000, 2.5e3]}'), Facts)
+    assert isinstance(revise(Facts(), f'{{"a": "[{tiny}]"}}'), Facts)
+
+
 def test_attributes_that_are_too_many_may_still_become_fewer() -> None:
     before = Facts(json.dumps({f"k{at}": "x" * 1000 for at in range(300)}))
 
