@@ -132,11 +132,12 @@ class CampaignServicer(rpc.CampaignServiceServicer):
             moved = replace(stored, state=to, update_time=now, launch_time=launched)
             moved = await self._store.update(connection, moved)
         if to != _PAUSED:
-            # Those who wait leave an archived campaign now, and a launched one as their time
-            # has come; the worker does the same again should this not be reached.
-            await self._enrollments.wake_campaign(
-                moved.workspace, moved.campaign, now, all_of_them=to == _ARCHIVED
-            )
+            # Those who were held go on as their time comes, and all others leave an archived
+            # campaign now. Should this not come to its end, the worker wakes the held ones, and
+            # the others leave when their time comes.
+            await self._enrollments.wake_held(moved.workspace, moved.campaign, now)
+        if to == _ARCHIVED:
+            await self._enrollments.wake_all(moved.workspace, moved.campaign, now)
         return to_campaign(moved)
 
     async def _get(

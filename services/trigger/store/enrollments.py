@@ -7,21 +7,24 @@ from datetime import datetime
 from uuid import UUID
 
 from mesh.postgres import Database
-from services.trigger.model import Enrollment, EnrollmentState, Key
+from services.trigger.model import CampaignState, Enrollment, EnrollmentState, Key
 from services.trigger.store.rows import enrollment_of
 from services.trigger.store.turns import CatalogueChanged, update_open
 
 _WAITING = int(EnrollmentState.WAITING)
 _OWED = (int(EnrollmentState.SENDING), int(EnrollmentState.CANCELING))
+# A million may wait in one campaign, and a statement has ten seconds. So many take a tenth.
+_WAKE_MAX = 1000
 
 
 class EnrollmentStore:
     """Finds passages whose time has come and writes what became of them."""
 
-    def __init__(self, database: Database, *, partitions: int) -> None:
+    def __init__(self, database: Database, *, partitions: int, wake_max: int = _WAKE_MAX) -> None:
         """Keep everything in `database`; a person's partition is the shard modulo `partitions`."""
         self._database = database
         self._partitions = partitions
+        self._wake_max = wake_max
 
     async def due(self, until: Mapping[int, datetime], *, limit: int) -> list[Enrollment]:
         """Return waiting passages whose time came until that of their partition, oldest first."""
@@ -106,37 +109,68 @@ class EnrollmentStore:
         assert row is not None
         return row["count"], row["oldest"]
 
-    async def wake(self, campaigns: Sequence[tuple[str, str]], now: datetime) -> int:
-        """Let those go on who wait in paused campaigns, except in `campaigns`, which still are."""
+    async def held(self) -> list[tuple[str, str]]:
+        """Return campaigns that go on, or are over, while passages are still held in them."""
         async with self._database.connection() as connection:
-            status = await connection.execute(
-                "UPDATE enrollments SET wake_time = greatest(due_time, $3), revision = revision + 1"
-                f" WHERE state = {_WAITING} AND wake_time IS NULL AND NOT EXISTS (SELECT 1 FROM"
-                " unnest($1::text[], $2::text[]) AS p(workspace, campaign)"
-                " WHERE p.workspace = enrollments.workspace"
-                " AND p.campaign = enrollments.campaign)",
-                [workspace for workspace, _ in campaigns],
-                [campaign for _, campaign in campaigns],
-                now,
+            rows = await connection.fetch(
+                "SELECT workspace, campaign FROM campaigns AS c WHERE state <> $1 AND EXISTS"
+                " (SELECT 1 FROM enrollments AS e WHERE e.workspace = c.workspace"
+                f" AND e.campaign = c.campaign AND e.state = {_WAITING} AND e.wake_time IS NULL)",
+                CampaignState.PAUSED.value,
             )
-        return int(status.split()[-1])
+        return [(row["workspace"], row["campaign"]) for row in rows]
 
-    async def wake_campaign(
-        self, workspace: str, campaign: str, now: datetime, *, all_of_them: bool
-    ) -> int:
-        """Let those go on who wait in a campaign: the held ones, or all of them at once."""
-        async with self._database.connection() as connection:
-            status = await connection.execute(
-                "UPDATE enrollments SET wake_time = CASE WHEN $4 THEN $3"
-                " ELSE greatest(due_time, $3) END, revision = revision + 1"
-                f" WHERE workspace = $1 AND campaign = $2 AND state = {_WAITING}"
-                " AND (wake_time IS NULL OR ($4 AND wake_time > $3))",
-                workspace,
-                campaign,
-                now,
-                all_of_them,
-            )
-        return int(status.split()[-1])
+    async def wake_held(self, workspace: str, campaign: str, now: datetime) -> int:
+        """Let those go on whom a campaign held while it was paused."""
+        woken = 0
+        while True:
+            async with self._database.connection() as connection:
+                status = await connection.execute(
+                    "UPDATE enrollments SET wake_time = greatest(due_time, $3),"
+                    " revision = revision + 1"
+                    " WHERE (workspace, profile, campaign, event_uid) IN ("
+                    "SELECT workspace, profile, campaign, event_uid FROM enrollments"
+                    f" WHERE workspace = $1 AND campaign = $2 AND state = {_WAITING}"
+                    " AND wake_time IS NULL LIMIT $4 FOR UPDATE SKIP LOCKED)",
+                    workspace,
+                    campaign,
+                    now,
+                    self._wake_max,
+                )
+            count = int(status.split()[-1])
+            woken += count
+            if count < self._wake_max:
+                return woken
+
+    async def wake_all(self, workspace: str, campaign: str, now: datetime) -> int:
+        """Let those go on at once who wait in a campaign for a time to come."""
+        woken, after = 0, now
+        while True:
+            async with self._database.connection() as connection:
+                # Along the index, each batch from where the last one ended; what was woken is
+                # behind it.
+                row = await connection.fetchrow(
+                    "WITH waiting AS (SELECT workspace, profile, campaign, event_uid, wake_time"
+                    " FROM enrollments WHERE workspace = $1 AND campaign = $2"
+                    f" AND state = {_WAITING} AND wake_time > $3 AND wake_time >= $4"
+                    " ORDER BY wake_time LIMIT $5 FOR UPDATE SKIP LOCKED),"
+                    " woken AS (UPDATE enrollments AS e SET wake_time = $3,"
+                    " revision = e.revision + 1 FROM waiting"
+                    " WHERE e.workspace = waiting.workspace AND e.profile = waiting.profile"
+                    " AND e.campaign = waiting.campaign AND e.event_uid = waiting.event_uid)"
+                    " SELECT count(*) AS count, max(wake_time) AS latest FROM waiting",
+                    workspace,
+                    campaign,
+                    now,
+                    after,
+                    self._wake_max,
+                )
+            assert row is not None
+            count: int = row["count"]
+            woken += count
+            if count < self._wake_max:
+                return woken
+            after = row["latest"]
 
     async def forget(self, before: datetime, *, limit: int) -> int:
         """Delete ended passages and refusals decided `before`, at most `limit` of each.

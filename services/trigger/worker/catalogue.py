@@ -41,11 +41,6 @@ class Catalogue:
         """Return the campaigns of a workspace."""
         return self.books.get(workspace, _EMPTY)
 
-    @property
-    def paused(self) -> list[tuple[str, str]]:
-        """Which campaigns are paused."""
-        return [key for key, plan in self.plans.items() if plan.state is CampaignState.PAUSED]
-
 
 class Catalogues:
     """Holds the newest catalogue that this process knows."""

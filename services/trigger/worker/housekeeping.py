@@ -11,7 +11,6 @@ from mesh.eventlog import EventLog
 from mesh.postgres import Database
 from mesh.server import Stopping
 from services.trigger.store import EnrollmentStore, PositionStore, QuarantineStore
-from services.trigger.worker.catalogue import Catalogues
 from services.trigger.worker.partitions import Partitions
 
 log = structlog.get_logger(__name__)
@@ -31,7 +30,6 @@ class Housekeeping:
         enrollments: EnrollmentStore,
         positions: PositionStore,
         quarantine: QuarantineStore,
-        catalogues: Catalogues,
         partitions: Partitions,
         log_: EventLog,
         clock: Clock,
@@ -44,7 +42,6 @@ class Housekeeping:
         self._enrollments = enrollments
         self._positions = positions
         self._quarantine = quarantine
-        self._catalogues = catalogues
         self._partitions = partitions
         self._log = log_
         self._clock = clock
@@ -83,14 +80,27 @@ class Housekeeping:
 
     async def sweep(self) -> None:
         """Delete what is past its time, and let those go on whose campaign goes on."""
+        for step in (self._wake, self._forget, self._forget_replies, self._trim):
+            try:
+                await step()
+            except MeshError as error:
+                # One that cannot be done must not keep the others from being done.
+                metrics.WORKER_FAILURES.labels(worker="housekeeping").inc()
+                log.warning("sweep_failed", step=step.__name__.strip("_"), reason=error.message)
+
+    async def _wake(self) -> None:
         now = self._clock.now()
-        catalogue = await self._catalogues.reload()
-        await self._enrollments.wake(catalogue.paused, now)
-        while await self._enrollments.forget(now - self._retention, limit=_FORGET_MAX):
+        for workspace, campaign in await self._enrollments.held():
+            await self._enrollments.wake_held(workspace, campaign, now)
+
+    async def _forget(self) -> None:
+        before = self._clock.now() - self._retention
+        while await self._enrollments.forget(before, limit=_FORGET_MAX):
             pass
+
+    async def _forget_replies(self) -> None:
         async with self._database.connection() as connection:
             await replies.forget(connection)
-        await self._trim()
 
     async def _trim(self) -> None:
         """Let go of what was judged a retention ago, by the position of then."""

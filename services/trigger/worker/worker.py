@@ -112,7 +112,6 @@ class Worker:
             enrollments=enrollments,
             positions=self._positions,
             quarantine=quarantine,
-            catalogues=self.catalogues,
             partitions=self.partitions,
             log_=event_log,
             clock=clock,

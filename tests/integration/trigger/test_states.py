@@ -2,15 +2,18 @@
 
 import asyncio
 from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 from beckon.trigger.v1 import campaign_service_pb2 as pb
 from beckon.trigger.v1.campaign_service_pb2 import Campaign
 from beckon.trigger.v1.decision_service_pb2 import Decision
 
+from mesh import postgres
 from mesh.errors import FailedPrecondition
 from services.trigger.model import Occurrence, Person, Seen
-from tests.integration.trigger.house import House, a_campaign, an_event
+from services.trigger.store import EnrollmentStore
+from tests.integration.trigger.house import PARTITIONS, House, a_campaign, an_event
 
 NAME = "workspaces/acme/campaigns/cart"
 
@@ -206,3 +209,75 @@ async def test_a_message_that_cannot_be_judged_does_not_keep_the_others(house: H
     assert (await house.decision("good")).state == Decision.STATE_SENT
     assert while_broken.state == Decision.STATE_WAITING
     assert (await house.decision("bad", "bad")).state == Decision.STATE_SENT
+
+
+async def held_though_active(house: House, *profiles: str) -> None:
+    """Leave people held in a campaign that was launched, and nobody got round to waking them."""
+    await house.launch(a_campaign(delay=600))
+    await house.append(*(an_event(profile=profile) for profile in profiles))
+    await house.work()
+    await pause(house)
+    house.clock.advance(seconds=700)
+    await house.work()
+    await house.database.pool.execute("UPDATE campaigns SET state = 'active'")
+
+
+async def due(house: House) -> list[str]:
+    store = EnrollmentStore(house.database, partitions=PARTITIONS)
+    found = await store.due(dict.fromkeys(range(PARTITIONS), house.clock.now()), limit=100)
+    return sorted(passage.key.profile for passage in found)
+
+
+async def test_however_many_were_held_all_of_them_go_on(house: House) -> None:
+    await held_though_active(house, "a", "b", "c", "d", "e")
+    store = EnrollmentStore(house.database, partitions=PARTITIONS, wake_max=2)
+
+    held = await store.held()
+    woken = await store.wake_held("acme", "cart", house.clock.now())
+
+    assert (held, woken) == ([("acme", "cart")], 5)
+    assert await due(house) == ["a", "b", "c", "d", "e"]
+    assert await store.held() == []
+
+
+async def test_however_many_wait_all_of_them_leave_at_once(house: House) -> None:
+    await house.launch(a_campaign(delay=600))
+    for profile in "abcd":
+        await house.append(an_event(profile=profile), an_event(profile=profile * 2))
+        await house.work()
+        house.clock.advance(seconds=1)
+    store = EnrollmentStore(house.database, partitions=PARTITIONS, wake_max=3)
+
+    woken = await store.wake_all("acme", "cart", house.clock.now())
+
+    assert woken == 8
+    assert await due(house) == ["a", "aa", "b", "bb", "c", "cc", "d", "dd"]
+
+
+async def test_one_who_cannot_be_woken_keeps_nobody_else(house: House) -> None:
+    await held_though_active(house, "stuck", "other")
+
+    async with house.database.transaction() as busy, asyncio.timeout(5):
+        await busy.execute("SELECT FROM enrollments WHERE profile = 'stuck' FOR UPDATE")
+        await house.worker.housekeeping.sweep()
+
+    assert await due(house) == ["other"]
+
+
+async def test_a_step_of_the_sweep_that_fails_keeps_no_other(
+    house: House, migrated_url: str
+) -> None:
+    await house.launch(a_campaign())
+    await house.append(an_event())
+    await house.work()
+    house.clock.advance(days=365)
+    soon = timedelta(milliseconds=300)
+
+    async with (
+        postgres.connect(migrated_url, schema="trigger", timeout=soon) as impatient,
+        house.database.transaction() as busy,
+    ):
+        await busy.execute("LOCK campaigns")
+        await replace(house, database=impatient).another_worker("two").housekeeping.sweep()
+
+    assert await house.decided() == []
