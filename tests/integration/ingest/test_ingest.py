@@ -182,6 +182,19 @@ async def test_bad_events_get_their_own_status_while_the_rest_goes_in(ingest: In
     assert await ingest.event_ids() == ["good"]
 
 
+async def test_megabytes_of_unknown_fields_stay_outside(ingest: Ingest) -> None:
+    event = an_event("e1")
+    # Field 100, of two megabytes.
+    event.MergeFromString(b"\xa2\x06\x80\x80\x80\x01" + b"x" * (1 << 21))
+    assert event.ByteSize() > 1 << 21
+
+    answer = await ingest.stub.IngestEvents(a_batch(event))
+
+    assert answer.accepted_count == 1
+    (kept,) = [event for some in (await ingest.events()).values() for event in some]
+    assert kept == an_event("e1")
+
+
 async def test_an_event_without_a_time_stays_without_one(ingest: Ingest) -> None:
     # Readers take the time of receipt, which no clock of the caller's has to correct.
     await ingest.stub.IngestEvents(a_batch(an_event("e1")))
