@@ -24,9 +24,13 @@ DOMAIN = "beckon.dev"
 
 _NO_METADATA: Mapping[str, str] = MappingProxyType({})
 
-# HTTP/2 trailers are limited (8 KiB at many proxies): past this many violations
-# the rest is counted, not listed.
+# HTTP/2 trailers are limited (8 KiB at many proxies and in gRPC itself, which would tell the
+# caller of that and not of the error). What callers sent may stand in any text: texts are cut,
+# in bytes of UTF-8, and past so many violations the rest is counted, not listed.
 _VIOLATIONS_MAX = 25
+_VIOLATIONS_BYTES_MAX = 3000
+_MESSAGE_BYTES_MAX = 800
+_TEXT_BYTES_MAX = 400
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,12 +140,12 @@ class Internal(MeshError):
 def to_rpc_status(error: MeshError) -> Status:
     """Return the error as `google.rpc.Status`, for one record of a batch."""
     code: int = error.code.value[0]
-    status = Status(code=code, message=error.message)
+    status = Status(code=code, message=_cut(error.message, _MESSAGE_BYTES_MAX))
     status.details.add().Pack(
         ErrorInfo(
             reason=ErrorReason.Name(error.reason).removeprefix("ERROR_REASON_"),
             domain=DOMAIN,
-            metadata=error.metadata,
+            metadata={key: _cut(value) for key, value in error.metadata.items()},
         )
     )
     if error.violations:
@@ -252,11 +256,22 @@ def _status_of(error: grpc.aio.AioRpcError) -> Status | None:
 
 
 def _bad_request(violations: Sequence[FieldViolation]) -> BadRequest:
-    listed = [
-        BadRequest.FieldViolation(field=one.field, description=one.description, reason=one.reason)
-        for one in violations[:_VIOLATIONS_MAX]
-    ]
-    rest = len(violations) - len(listed)
+    bad = BadRequest()
+    for one in violations[:_VIOLATIONS_MAX]:
+        bad.field_violations.add(
+            field=_cut(one.field), description=_cut(one.description), reason=one.reason
+        )
+        if bad.ByteSize() > _VIOLATIONS_BYTES_MAX:
+            del bad.field_violations[-1]
+            break
+    rest = len(violations) - len(bad.field_violations)
     if rest > 0:
-        listed.append(BadRequest.FieldViolation(description=f"and {rest} more"))
-    return BadRequest(field_violations=listed)
+        bad.field_violations.add(description=f"and {rest} more")
+    return bad
+
+
+def _cut(text: str, bytes_max: int = _TEXT_BYTES_MAX) -> str:
+    encoded = text.encode("utf-8", "replace")
+    if len(encoded) <= bytes_max:
+        return text
+    return encoded[: bytes_max - 3].decode("utf-8", "ignore") + "…"

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import grpc
 import grpc.aio
+from beckon.errors.v1.error_reason_pb2 import ErrorReason
 from google.protobuf.message import DecodeError, Message
 
-from mesh.errors import invalid_field
+from mesh.errors import FieldViolation, InvalidArgument
 
 if TYPE_CHECKING:
     # Generic for the type checker only.
@@ -178,7 +179,11 @@ def _lenient(decode: Callable[[bytes], Any] | None) -> Callable[[bytes], Any] | 
 
 def _checked(call: Call, request: Any) -> Any:
     if isinstance(request, Undecodable):
-        raise invalid_field("", "the request cannot be decoded", reason="undecodable")
+        raise InvalidArgument(
+            ErrorReason.ERROR_REASON_FIELD_INVALID,
+            "the request cannot be decoded",
+            violations=[FieldViolation("", "the request cannot be decoded", "undecodable")],
+        )
     for check in call.checks:
         check(request)
     return request

@@ -300,6 +300,7 @@ async def test_bytes_that_are_no_message_end_in_a_clean_status(
 
     assert error.code() is grpc.StatusCode.INVALID_ARGUMENT
     assert errors.reason_of(error) == "FIELD_INVALID"
+    assert error.details() == "the request cannot be decoded"
 
 
 async def test_a_message_over_the_limit_ends_in_a_clean_status(

@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from beckon.errors.v1.error_reason_pb2 import ErrorReason
 from google.protobuf.field_mask_pb2 import FieldMask
+from google.rpc.error_details_pb2 import BadRequest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -429,6 +431,26 @@ def test_many_violations_are_counted_not_listed() -> None:
     error.violations = tuple(FieldViolation(f"f{n}", "bad") for n in range(1000))
 
     assert len(to_rpc_status(error).SerializeToString()) < 4096
+
+
+def test_what_a_caller_sent_fits_into_an_error() -> None:
+    sent = "ü" * 100_000
+    violations = [FieldViolation(f"{number}{sent}", sent, "rule") for number in range(10)]
+    error = InvalidArgument(
+        ErrorReason.ERROR_REASON_FIELD_INVALID, sent, metadata={"x": sent}, violations=violations
+    )
+
+    status = to_rpc_status(error)
+
+    assert status.message.startswith("üü")
+    assert status.message.endswith("…")
+    # gRPC takes 8 KiB of trailers, the message once more in percents among them.
+    assert len(status.SerializeToString()) + 3 * len(status.message.encode()) < 8192
+    bad = BadRequest()
+    assert any(detail.Unpack(bad) for detail in status.details)
+    listed = bad.field_violations[:-1]
+    assert 0 < len(listed) < len(violations)
+    assert bad.field_violations[-1].description == f"and {10 - len(listed)} more"
 
 
 def test_logs_hold_no_address(capfdbinary: Any) -> None:
