@@ -30,7 +30,8 @@ from services.delivery.model import (
 )
 
 BATCH_MAX = 1000
-DATA_BYTES_MAX = 128 << 10
+# An event of 32 KiB of properties and a profile of 64 KiB of attributes and 512 counters, and room.
+DATA_BYTES_MAX = 192 << 10
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 # Year 9999: the last that a datetime, and a Timestamp, can name.

@@ -182,7 +182,7 @@ BAD_FIELDS: list[dict[str, Any]] = [
     {"channel": 77},
     {"data_json": b""},
     {"data_json": b"[1]"},
-    {"data_json": b"{" + b" " * (128 << 10)},
+    {"data_json": b"{" + b" " * (192 << 10)},
     {"expire_time": Timestamp()},
     {"expire_time": Timestamp(seconds=FAR * 1000)},
 ]

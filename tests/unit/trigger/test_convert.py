@@ -1,5 +1,6 @@
 """Makes sure that what trigger says on the wire is what the contracts mean."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import msgspec
@@ -10,6 +11,9 @@ from beckon.throttle.v1.throttle_service_pb2 import Verdict
 from hypothesis import given
 from hypothesis import strategies as st
 
+from services.delivery.convert import DATA_BYTES_MAX
+from services.ingest.rules import PROPERTIES_BYTES_MAX
+from services.profile.rules import ATTRIBUTE_BYTES_MAX, COUNTER_TYPES_MAX
 from services.trigger.convert.events import quarantined_record, to_data, to_occurrence
 from services.trigger.convert.sends import to_verdict
 from services.trigger.convert.times import from_timestamp, to_timestamp
@@ -138,3 +142,16 @@ def test_silence_is_no_verdict() -> None:
     assert to_verdict(Verdict(allow=Verdict.Allow())) == Allowed()
     with pytest.raises(ValueError, match="no verdict"):
         to_verdict(Verdict())
+
+
+def test_the_largest_event_of_the_largest_person_can_be_delivered() -> None:
+    types = {f"t{number:062}": 10**9 for number in range(COUNTER_TYPES_MAX)}
+    person = replace(
+        a_person("p" * 128, dict.fromkeys(types, NOW)),
+        counts=types,
+        attributes_json=b'{"a": "%s"}' % (b"x" * (ATTRIBUTE_BYTES_MAX - 9)),
+    )
+    properties = b'{"a":"%s"}' % (b"x" * (PROPERTIES_BYTES_MAX - 8))
+    event = replace(an_occurrence(event_id="e" * 128), properties_json=properties)
+
+    assert 130_000 < len(to_data(event, person)) <= DATA_BYTES_MAX

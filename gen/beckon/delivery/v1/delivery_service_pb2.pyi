@@ -275,7 +275,7 @@ class CreateDeliveryRequest(_message.Message):
     """`workspaces/{workspace}/templates/{template}`."""
     data_json: _builtins.bytes
     """What the template is rendered with, a JSON object with `event` and
-    `profile` as in a campaign's filter. At most 128 KiB.
+    `profile` as in a campaign's filter. At most 192 KiB.
     """
     @_builtins.property
     def expire_time(self) -> _timestamp_pb2.Timestamp:
