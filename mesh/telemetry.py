@@ -4,7 +4,8 @@ import logging
 import re
 import sys
 from collections.abc import MutableMapping
-from typing import TYPE_CHECKING, Any, TypeAlias
+from contextlib import suppress
+from typing import IO, TYPE_CHECKING, Any, BinaryIO, TextIO, TypeAlias, cast
 
 import msgspec
 import structlog
@@ -42,7 +43,7 @@ def set_up(service: str, settings: TelemetrySettings) -> None:
                 structlog.dev.ConsoleRenderer(colors=sys.stdout.isatty()),
             ],
             wrapper_class=structlog.make_filtering_bound_logger(level),
-            logger_factory=structlog.PrintLoggerFactory(),
+            logger_factory=structlog.PrintLoggerFactory(cast("TextIO", _Lossy(sys.stdout))),
             cache_logger_on_first_use=True,
         )
     else:
@@ -54,12 +55,30 @@ def set_up(service: str, settings: TelemetrySettings) -> None:
                 structlog.processors.JSONRenderer(serializer=_to_json),
             ],
             wrapper_class=structlog.make_filtering_bound_logger(level),
-            logger_factory=structlog.BytesLoggerFactory(),
+            logger_factory=structlog.BytesLoggerFactory(
+                cast("BinaryIO", _Lossy(sys.stdout.buffer))
+            ),
             cache_logger_on_first_use=True,
         )
     structlog.contextvars.bind_contextvars(service=service)
     _adopt_standard_logging(level)
     tracing.set_up_tracing(service, settings.otlp_endpoint, settings.trace_ratio)
+
+
+class _Lossy:
+    """An output that may fail: a full disk takes lines of the log, and no process with them."""
+
+    def __init__(self, inner: IO[Any]) -> None:
+        self._inner = inner
+
+    def write(self, content: Any) -> int:
+        with suppress(OSError):
+            return self._inner.write(content)
+        return 0
+
+    def flush(self) -> None:
+        with suppress(OSError):
+            self._inner.flush()
 
 
 class _ToStructlog(logging.Handler):

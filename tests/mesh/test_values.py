@@ -2,6 +2,8 @@
 
 import json
 import logging
+import subprocess
+import sys
 from dataclasses import dataclass
 from datetime import UTC, timedelta
 from pathlib import Path
@@ -451,6 +453,25 @@ def test_what_a_caller_sent_fits_into_an_error() -> None:
     listed = bad.field_violations[:-1]
     assert 0 < len(listed) < len(violations)
     assert bad.field_violations[-1].description == f"and {10 - len(listed)} more"
+
+
+@pytest.mark.parametrize("form", ["json", "console"])
+def test_a_log_that_cannot_be_written_stops_nobody(form: str) -> None:
+    script = (
+        "import sys, structlog\n"
+        "from mesh import telemetry\n"
+        "from mesh.settings import TelemetrySettings\n"
+        f"telemetry.set_up('echo', TelemetrySettings(log_format={form!r}))\n"
+        "for number in range(1000):\n"
+        "    structlog.get_logger().info('told', number=number, text='x' * 100)\n"
+        "sys.stderr.write('went on')\n"
+    )
+    with Path("/dev/full").open("wb") as full:
+        ended = subprocess.run(
+            [sys.executable, "-c", script], stdout=full, stderr=subprocess.PIPE, check=False
+        )
+
+    assert ended.stderr.startswith(b"went on")
 
 
 def test_logs_hold_no_address(capfdbinary: Any) -> None:
