@@ -63,12 +63,17 @@ async def main(config: Config) -> None:
                 user=config.smtp.user,
                 password=config.smtp_password,
                 timeout=config.smtp_timeout,
+                tls_context=config.smtp_authorities,
                 clock=clock,
             )
         )
         webhook = await stack.enter_async_context(
             WebhookProvider(
-                allowed=config.webhook_allowed_hosts, timeout=config.webhook_timeout, clock=clock
+                allowed=config.webhook_allowed_hosts,
+                timeout=config.webhook_timeout,
+                connections=config.webhook_connections,
+                tls=config.webhook_authorities,
+                clock=clock,
             )
         )
         store, templates, outbox = DeliveryStore(db), TemplateStore(db), Outbox(db)

@@ -1,5 +1,6 @@
 """Every setting of delivery, its default and its reason."""
 
+import ssl
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from urllib.parse import unquote, urlsplit
@@ -59,6 +60,17 @@ def allowed_hosts(value: str) -> tuple[AllowedHost, ...]:
     return tuple(parse_allowed(entry) for entry in value.replace(",", " ").split())
 
 
+def authorities(value: str) -> ssl.SSLContext:
+    """Read a PEM file; what it certifies is trusted, and what the system trusts."""
+    context = ssl.create_default_context()
+    try:
+        context.load_verify_locations(cafile=value)
+    except OSError as error:
+        message = f"expected a file with certificates in PEM, got {value!r}"
+        raise ValueError(message) from error
+    return context
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Config:
     """What the delivery service must be told."""
@@ -94,6 +106,12 @@ class Config:
     smtp_password: str = setting(
         "DELIVERY_SMTP_PASSWORD", text, default="", secret=True, doc="Password of the SMTP user"
     )
+    smtp_authorities: ssl.SSLContext | None = setting(
+        "DELIVERY_SMTP_CA_FILE",
+        authorities,
+        default=None,
+        doc="Certificates (PEM) of authorities that may vouch for the relay, besides the system's",
+    )
     smtp_timeout: timedelta = setting(
         "DELIVERY_SMTP_TIMEOUT_SECONDS",
         seconds,
@@ -119,6 +137,13 @@ class Config:
         doc="Hosts webhooks may go to, by comma: host, host:port, *.suffix; `*` is every host at a"
         " public address. Private addresses only where an entry names host or suffix. None: no"
         " webhooks",
+    )
+    webhook_authorities: ssl.SSLContext | None = setting(
+        "DELIVERY_WEBHOOK_CA_FILE",
+        authorities,
+        default=None,
+        doc="Certificates (PEM) of authorities that may vouch for webhooks' hosts, besides the"
+        " system's",
     )
     webhook_timeout: timedelta = setting(
         "DELIVERY_WEBHOOK_TIMEOUT_SECONDS",

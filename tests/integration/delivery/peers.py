@@ -4,12 +4,13 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from ssl import SSLContext
 from typing import Any, TypeAlias
 
 import grpc
 import grpc.aio
 from aiohttp import web
-from aiosmtpd.smtp import SMTP, Envelope, Session
+from aiosmtpd.smtp import SMTP, AuthResult, Envelope, Session
 from beckon.ingest.v1 import event_pb2
 from beckon.ingest.v1 import ingest_service_pb2 as ingest_pb
 from beckon.ingest.v1 import ingest_service_pb2_grpc as ingest_rpc
@@ -191,12 +192,12 @@ class Hooks:
 
 
 @asynccontextmanager
-async def hooks() -> AsyncIterator[Hooks]:
+async def hooks(*, tls: SSLContext | None = None) -> AsyncIterator[Hooks]:
     """Serve a webhook's host on a free port."""
     sink = Hooks()
     loop = asyncio.get_running_loop()
     handler = web.Server(sink.answer)
-    server = await loop.create_server(handler, "127.0.0.1", 0)
+    server = await loop.create_server(handler, "127.0.0.1", 0, ssl=tls)
     sink.address = "{}:{}".format(*server.sockets[0].getsockname()[:2])
     try:
         yield sink
@@ -208,6 +209,22 @@ async def hooks() -> AsyncIterator[Hooks]:
 def answering_after(seconds: float) -> Callable[..., object]:
     """Return a behaviour that takes its time and then is fine."""
     return lambda *_: asyncio.sleep(seconds)
+
+
+def knowing(
+    user: str, password: str, *, heard: list[bytes] | None = None
+) -> Callable[..., AuthResult]:
+    """Return what lets one user of a relay in; every password it hears is put into `heard`."""
+
+    def authenticate(
+        server: object, session: object, envelope: object, mechanism: str, data: Any
+    ) -> AuthResult:
+        if heard is not None:
+            heard.append(data.password)
+        known = (data.login, data.password) == (user.encode(), password.encode())
+        return AuthResult(success=known, handled=False)
+
+    return authenticate
 
 
 @dataclass
@@ -249,8 +266,8 @@ class Inbox:
 
 
 @asynccontextmanager
-async def inbox(**options: object) -> AsyncIterator[Inbox]:
-    """Serve a mail relay on a free port."""
+async def inbox(*, tls: SSLContext | None = None, **options: object) -> AsyncIterator[Inbox]:
+    """Serve a mail relay on a free port; with `tls`, from the first byte."""
     sink = Inbox()
     loop = asyncio.get_running_loop()
 
@@ -265,7 +282,7 @@ async def inbox(**options: object) -> AsyncIterator[Inbox]:
             **options,  # type: ignore[arg-type]
         )
 
-    server = await loop.create_server(protocol, "127.0.0.1", 0)
+    server = await loop.create_server(protocol, "127.0.0.1", 0, ssl=tls)
     sink.address = server.sockets[0].getsockname()[:2]
     try:
         yield sink
