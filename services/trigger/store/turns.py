@@ -32,6 +32,8 @@ class Known:
 
     passages: tuple[Enrollment, ...]
     last_entries: Mapping[Key, datetime]
+    turns: Mapping[int, int]
+    """Partition → how many commits had judged its people before this was read."""
 
 
 _MUTABLE = (
@@ -75,13 +77,23 @@ class TurnStore:
         self._database = database
 
     async def know(
-        self, keys: Collection[Key], event_uids: Collection[UUID], *, now: datetime
+        self,
+        keys: Collection[Key],
+        event_uids: Collection[UUID],
+        partitions: Collection[int],
+        *,
+        now: datetime,
     ) -> Known:
         """Return the open passages and the latest entries of `keys`, and those of the events."""
         if not keys:
-            return Known((), {})
+            return Known((), {}, {})
         columns = [list(column) for column in zip(*keys, strict=True)]
         async with self._database.connection() as connection:
+            # Before all else: what is committed from here on is not in what we know.
+            turns = await connection.fetch(
+                "SELECT partition, turn FROM log_positions WHERE partition = ANY($1::integer[])",
+                list(partitions),
+            )
             rows = await connection.fetch(
                 "SELECT e.* FROM unnest($1::text[], $2::text[], $3::text[])"
                 " AS k(workspace, profile, campaign)"
@@ -111,6 +123,7 @@ class TurnStore:
                 for row in entries
                 if row["entry_time"] is not None
             },
+            {row["partition"]: row["turn"] for row in turns},
         )
 
     async def commit(
@@ -120,6 +133,7 @@ class TurnStore:
         *,
         catalogue_version: int,
         lease_until: datetime,
+        turns: Mapping[int, int],
         guarded: Mapping[Key, datetime | None] | None = None,
     ) -> None:
         """Move positions and write effects, all or nothing.
@@ -129,16 +143,18 @@ class TurnStore:
             effects: what the turn wants written.
             catalogue_version: that of the campaigns the turn judged with.
             lease_until: until when this worker relays the sends that it releases.
+            turns: `Known.turns` of the partitions whose people were judged by what was known. A
+                replay moves no position: this is what keeps it and the partition's own turns apart.
             guarded: keys that turns of other partitions may touch at the same time, and their
                 latest entry as the turn knew it.
 
         Raises:
             LostPartition: A partition is not where the turn read on.
             CatalogueChanged: There are newer campaigns.
-            Conflict: A passage is not as the turn knew it.
+            Conflict: A passage is not as the turn knew it, or may not be.
         """
         async with self._database.transaction() as connection:
-            await _move(connection, moves, catalogue_version)
+            await _move(connection, moves, turns, catalogue_version)
             if guarded:
                 await _guard(connection, guarded)
             new = [one for one in effects.enrollments if not one.revision]
@@ -158,24 +174,41 @@ class TurnStore:
 
 
 async def _move(
-    connection: Connection, moves: Mapping[int, tuple[str, str]], catalogue_version: int
+    connection: Connection,
+    moves: Mapping[int, tuple[str, str]],
+    turns: Mapping[int, int],
+    catalogue_version: int,
 ) -> None:
     # In one order, so that two turns over the same partitions cannot wait for each other.
-    partitions = sorted(moves)
+    partitions = sorted({*moves, *turns})
+    old, new = (
+        [moves[partition][side] if partition in moves else None for partition in partitions]
+        for side in (0, 1)
+    )
     row = await connection.fetchrow(
         "WITH held AS (SELECT partition FROM log_positions WHERE partition = ANY($1::integer[])"
-        " ORDER BY partition FOR UPDATE), moved AS (UPDATE log_positions AS p SET position = u.new"
-        " FROM unnest($1::integer[], $2::text[], $3::text[]) AS u(partition, old, new)"
-        " WHERE p.partition = u.partition AND p.position = u.old"
+        " ORDER BY partition FOR UPDATE), moved AS (UPDATE log_positions AS p"
+        " SET position = coalesce(u.new, p.position), turn = p.turn + 1"
+        " FROM unnest($1::integer[], $2::text[], $3::text[], $4::bigint[])"
+        " AS u(partition, old, new, turn) WHERE p.partition = u.partition"
+        " AND p.position = coalesce(u.old, p.position) AND p.turn = coalesce(u.turn, p.turn)"
         " AND p.partition IN (SELECT partition FROM held) RETURNING p.partition)"
         " SELECT (SELECT count(*) FROM moved) AS moved, (SELECT version FROM catalogue) AS version",
         partitions,
-        [moves[partition][0] for partition in partitions],
-        [moves[partition][1] for partition in partitions],
+        old,
+        new,
+        [turns.get(partition) for partition in partitions],
     )
     assert row is not None
     if row["moved"] != len(partitions):
-        raise LostPartition
+        here = await connection.fetchval(
+            "SELECT count(*) FROM unnest($1::integer[], $2::text[]) AS u(partition, position)"
+            " JOIN log_positions USING (partition, position)",
+            list(moves),
+            [start for start, _ in moves.values()],
+        )
+        # Those it would have moved it has locked: they are as they were.
+        raise Conflict if here == len(moves) else LostPartition
     if row["version"] != catalogue_version:
         raise CatalogueChanged
 

@@ -1,6 +1,6 @@
 """A turn: records of the log are observed, judged and committed with their positions."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from time import perf_counter
@@ -97,6 +97,8 @@ class Judged:
     effects: Effects
     people: dict[tuple[Key, UUID], Person]
     guarded: dict[Key, datetime | None]
+    turns: Mapping[int, int]
+    """`Known.turns` of what it was judged by."""
 
 
 class Turns:
@@ -287,7 +289,7 @@ class Turns:
                 replayed=tuple(set(batch.replayed) - {one.id for one in batch.quarantined}),
             )
             try:
-                await self._commit(batch.moves, effects, catalogue, judged.guarded)
+                await self._commit(batch.moves, effects, catalogue, judged)
             except CatalogueChanged:
                 await self._catalogues.reload()
             except Conflict:
@@ -302,14 +304,15 @@ class Turns:
         moves: dict[int, tuple[str, str]],
         effects: Effects,
         catalogue: Catalogue,
-        guarded: dict[Key, datetime | None],
+        judged: Judged,
     ) -> None:
         await self._store.commit(
             moves,
             effects,
             catalogue_version=catalogue.version,
             lease_until=self._clock.now() + self._lease,
-            guarded=guarded,
+            turns=judged.turns,
+            guarded=judged.guarded,
         )
 
     async def _judge(
@@ -317,13 +320,18 @@ class Turns:
     ) -> tuple[Judged, list[Item]]:
         """Gather all that is to be known, then judge every event in the order of the log."""
         if not items:
-            return Judged(Effects(), {}, {}), items
+            return Judged(Effects(), {}, {}, {}), items
         now = self._clock.now()
         keys, guarded, recipients = _concerns(items, catalogue, thorough=thorough)
         known = (
-            await self._store.know(keys, [item.occurrence.uid for item in items], now=now)
+            await self._store.know(
+                keys,
+                [item.occurrence.uid for item in items],
+                {item.partition for item in items},
+                now=now,
+            )
             if keys
-            else Known((), {})
+            else Known((), {}, {})
         )
         people = await self._profile.people(sorted(recipients)) if recipients else {}
         while True:
@@ -356,7 +364,7 @@ class Turns:
             if not passage.revision
         }
         known_entries = {key: known.last_entries.get(key) for key in guarded}
-        return Judged(effects, concerned, known_entries), items
+        return Judged(effects, concerned, known_entries, known.turns), items
 
     def _follow_up(
         self, items: list[Item], judged: Judged, begun: datetime, judged_at: datetime

@@ -1,6 +1,8 @@
 """Makes sure that what cannot be observed or judged is set aside, listed and tried again."""
 
+from collections.abc import Awaitable, Callable
 from datetime import timedelta
+from typing import Any
 
 import grpc
 import pytest
@@ -10,9 +12,8 @@ from beckon.trigger.v1.decision_service_pb2 import Decision
 
 from mesh.errors import InvalidArgument, NotFound
 from services.trigger.model import Seen
-from services.trigger.store import QuarantineStore
+from services.trigger.store import Known, TurnStore
 from services.trigger.worker.catalogue import Catalogue
-from services.trigger.worker.replays import Replays
 from services.trigger.worker.turns import read_record
 from tests.integration.trigger.house import House, a_campaign, an_event
 
@@ -26,21 +27,19 @@ async def listed(house: House) -> list[pb.QuarantinedEvent]:
     return list(response.quarantined_events)
 
 
-async def replay(house: House) -> int:
+async def mark(house: House) -> int:
     names = [one.name for one in await listed(house)]
     response = await house.quarantine.ReplayQuarantinedEvents(
         pb.ReplayQuarantinedEventsRequest(parent=ACME, names=names), None
     )
-    worker = house.worker
-    replays = Replays(
-        store=QuarantineStore(house.database),
-        log_=house.log,
-        turns=worker.turns,
-        partitions=worker.partitions,
-    )
-    await replays.run_once()
-    await house.work()
     return response.marked_count
+
+
+async def replay(house: House) -> int:
+    marked = await mark(house)
+    await house.worker.replays.run_once()
+    await house.work()
+    return marked
 
 
 def broken(event_id: str) -> Event:
@@ -129,6 +128,53 @@ async def test_an_observed_event_is_judged_again_without_a_second_observation(
     assert await listed(house) == []
     assert (await house.decision("e")).state == Decision.STATE_SENT
     assert len(house.memory.profile.history[f"{ACME}/profiles/ana"]) == 1
+
+
+class Interrupted(TurnStore):
+    """Lets something happen between reading and committing, once."""
+
+    def __init__(self, house: House, meanwhile: Callable[[], Awaitable[object]]) -> None:
+        super().__init__(house.database)
+        self.meanwhile: Callable[[], Awaitable[object]] | None = meanwhile
+
+    async def know(self, *args: Any, **options: Any) -> Known:
+        known = await super().know(*args, **options)
+        meanwhile, self.meanwhile = self.meanwhile, None
+        if meanwhile:
+            await meanwhile()
+        return known
+
+
+@pytest.mark.parametrize("first", ["live", "replayed"])
+async def test_a_replay_and_a_turn_over_one_person_have_the_effects_of_one_after_the_other(
+    house: House, first: str
+) -> None:
+    await house.launch(a_campaign())
+    await house.append(an_event(id="old"))
+    one, other = house.worker, house.another_worker("two")
+    await one.catalogues.reload()
+    good = one.catalogues.current
+    one.catalogues.current = _broken_catalogue(good)
+    await house.work()
+    one.catalogues.current = good
+    other.partitions._positions = one.partitions.positions()
+    await mark(house)
+    await house.append(an_event(id="new"))
+
+    if first == "live":
+        one.turns._store = Interrupted(house, lambda: house.judge(other))
+        await one.replays.run_once()
+    else:
+        one.turns._store = Interrupted(house, other.replays.run_once)
+        await house.judge(one)
+    await one.relay.drain(house.stopping)
+    await other.relay.drain(house.stopping)
+
+    assert len(house.out) == 1
+    states = {decision.event_id: decision.state for decision in await house.decided()}
+    assert sorted(states) == ["new", "old"]
+    assert set(states.values()) == {Decision.STATE_SENT, Decision.STATE_REFUSED}
+    assert await listed(house) == []
 
 
 async def test_an_event_of_the_year_9999_takes_nothing_down(house: House) -> None:
