@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
+from decimal import Decimal
 from typing import Any, TypeAlias
 
 import msgspec
@@ -33,6 +34,10 @@ _DECODER = msgspec.json.Decoder(dict[str, Any])
 _ENCODER = msgspec.json.Encoder(order="deterministic")  # a repeat must have one fingerprint
 # The escape itself, not one behind an escaped backslash. PostgreSQL's jsonb has no NUL.
 _NUL = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
+# A number so near to nothing that it counts as 0, which PostgreSQL would write out in thousands
+# of digits; or a text that looks like one.
+_TINY = re.compile(rb"[0-9.][eE]-[0-9]{3}")
+_LEAST_EXPONENT = -400
 # Length of a W3C traceparent of version 00. Any other is malformed.
 _TRACEPARENT_LENGTH = 55
 # Its tag, its length, itself.
@@ -191,6 +196,8 @@ def _well_formed(properties: Sequence[bytes]) -> bool:
         and max([value.count(b"{") + value.count(b"[") for value in given]) > PROPERTIES_DEPTH_MAX
     ):
         return False
+    if (b"e-" in joined or b"E-" in joined) and _TINY.search(joined):
+        return False
     try:
         joined.decode()
         return len(_DECODER.decode_lines(joined)) == len(given)
@@ -231,6 +238,11 @@ def _content_fault(value: bytes) -> Violation | None:
     decoded = _DECODER.decode(value)
     if _depth(decoded) > PROPERTIES_DEPTH_MAX:
         return _TOO_DEEP
+    if _TINY.search(value):
+        try:
+            _EXACT_DECODER.decode(value)
+        except msgspec.ValidationError:
+            return _TOO_TINY
     if _NUL.search(value):
         return Violation("properties_json", "bytes.nul", "must not hold the character U+0000")
     return None
@@ -259,6 +271,17 @@ def _microseconds(time: datetime) -> int:
     return int(time.timestamp() * 1_000_000)
 
 
+def _exact(text: str) -> Decimal:
+    number = Decimal(text)
+    if number.adjusted() < _LEAST_EXPONENT:
+        raise ValueError(text)
+    return number
+
+
+_EXACT_DECODER = msgspec.json.Decoder(dict[str, Any], float_hook=_exact)
+_TOO_TINY = Violation(
+    "properties_json", "bytes.number", f"must hold no number below 1e{_LEAST_EXPONENT}"
+)
 _TOO_DEEP = Violation(
     "properties_json", "bytes.depth", f"must be nested at most {PROPERTIES_DEPTH_MAX} deep"
 )
