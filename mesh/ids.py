@@ -35,6 +35,11 @@ def send_id(enrollment: UUID, channel: str) -> UUID:
     return _uuid5(enrollment, channel)
 
 
+def uuid_of(value: bytes) -> UUID:
+    """Return the UUID of these 16 bytes; cheaper than the standard library's to make and to use."""
+    return FastUUID(value)
+
+
 def shard_of(workspace: str, profile_id: str) -> int:
     """Return the shard of a person, for ever."""
     return shard_of_name(f"workspaces/{workspace}/profiles/{profile_id}")

@@ -17,6 +17,7 @@ from google.protobuf.json_format import MessageToDict
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from mesh.errors import FieldViolation, InvalidArgument, MeshError, NotFound, invalid_field
+from mesh.ids import uuid_of
 from mesh.names import format_name, parse_name
 from mesh.structs import whole_numbers
 from services.delivery.model import (
@@ -109,7 +110,7 @@ def delivery_id(value: bytes, *, field: str = "delivery_id") -> UUID:
     """Return the id."""
     if len(value) != 16:
         raise invalid_field(field, "must be a UUID of 16 bytes", reason="uuid")
-    return UUID(bytes=value)
+    return uuid_of(value)
 
 
 def check_batch(field: str, got: int) -> None:
