@@ -24,7 +24,7 @@ async def set_up(url: str, *, services: Sequence[str], passwords: Path) -> dict[
     kept = _passwords(passwords, services)
     # Roles belong to the whole server, on which more than one database may be Beckon's.
     roles = {service: f"{_database(url)}_{service}" for service in services}
-    connection = await asyncpg.connect(url)
+    connection = await _connect(url)
     try:
         for service, role in roles.items():
             await _make_role(connection, role, kept[service], schema=service)
@@ -55,6 +55,23 @@ async def make_database(server_url: str, name: str = DATABASE) -> str:
     finally:
         await connection.close()
     return urlunsplit(urlsplit(server_url)._replace(path=f"/{name}"))
+
+
+async def _connect(url: str) -> "asyncpg.Connection[asyncpg.Record]":
+    try:
+        return await asyncpg.connect(url)
+    except (
+        OSError,
+        TimeoutError,
+        ValueError,
+        asyncpg.PostgresError,
+        asyncpg.InterfaceError,
+    ) as error:
+        # Not the address as a whole: it holds a password.
+        raise StackError(
+            f"PostgreSQL at {urlsplit(url).hostname or 'the address given'} cannot be used:"
+            f" {error}; is BECKON_DATABASE_URL right?"
+        ) from error
 
 
 async def _make_role(

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import TextIO
 
 import msgspec
 
@@ -101,9 +102,9 @@ def owned(where: Path) -> Iterator[None]:
 
     Raises:
         StateInUse: Somebody else owns it.
+        StackError: It cannot be made or written to.
     """
-    where.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with (where / _LOCK).open("a+") as lock:
+    with _lock_file(where) as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
@@ -117,6 +118,18 @@ def owned(where: Path) -> Iterator[None]:
         lock.write(str(os.getpid()))
         lock.flush()
         yield
+
+
+def _lock_file(where: Path) -> TextIO:
+    try:
+        where.mkdir(mode=0o700, parents=True, exist_ok=True)
+        lock = (where / _LOCK).open("a+")
+    except OSError as error:
+        raise StackError(
+            f"{where} cannot hold a stack's state: {error.strerror};"
+            f" name another folder in {FOLDER_SETTING}"
+        ) from error
+    return lock
 
 
 def _from_text(kind: type[Path], text: str) -> Path:

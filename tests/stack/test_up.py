@@ -105,6 +105,24 @@ async def test_a_second_stack_on_the_same_folder_is_refused(tmp_path: Path) -> N
                 pass
 
 
+async def test_a_folder_that_cannot_be_used_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+
+    with pytest.raises(StackError, match=r"file cannot hold .*: File exists; .*BECKON_STATE"):
+        async with bare(tmp_path / "file"):
+            pass
+
+
+@pytest.mark.parametrize(
+    "url", ["postgresql://me:secret@127.0.0.1:1/beckon", "postgresql://me:secret@127.0.0.1:x/b"]
+)
+async def test_a_database_that_cannot_be_used_is_named(tmp_path: Path, url: str) -> None:
+    with pytest.raises(StackError, match=r"cannot be used: .*BECKON_DATABASE_URL") as refused:
+        await set_up(url, services=["profile"], passwords=tmp_path / "passwords")
+
+    assert "secret" not in str(refused.value)
+
+
 async def test_a_taken_port_is_named_with_its_purpose_and_its_setting(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
