@@ -65,8 +65,9 @@ class WebhookProvider:
 
     async def __aenter__(self) -> Self:
         """Make ready."""
-        # aiohttp takes 60 to 100 us of a processor more for a message than a bare client of our
-        # own did, which knew one method and was ours to keep. Of these, 7 tell kept connections.
+        # With aiohttp delivery takes about 95 us more of a processor for a message than with a
+        # bare client of our own, which knew one method and was ours to keep: its requests, answers
+        # and timers are objects, and a task writes. Of these, 7 tell kept connections.
         watch = aiohttp.TraceConfig()
         watch.on_connection_reuseconn.append(_note_kept)
         self._session = await self._resources.enter_async_context(
