@@ -5,9 +5,17 @@ from services.trigger.store.enrollments import EnrollmentStore
 from services.trigger.store.positions import PositionStore
 from services.trigger.store.quarantine import QuarantineStore
 from services.trigger.store.records import RecordStore
-from services.trigger.store.turns import CatalogueChanged, Conflict, Known, LostPartition, TurnStore
+from services.trigger.store.turns import (
+    Before,
+    CatalogueChanged,
+    Conflict,
+    Known,
+    LostPartition,
+    TurnStore,
+)
 
 __all__ = [
+    "Before",
     "CampaignStore",
     "CatalogueChanged",
     "Conflict",

@@ -5,6 +5,7 @@
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import NamedTuple
 from uuid import UUID
 
 from asyncpg import exceptions as driver
@@ -34,6 +35,14 @@ class Known:
     last_entries: Mapping[Key, datetime]
     turns: Mapping[int, int]
     """Partition → how many commits had judged its people before this was read."""
+
+
+class Before(NamedTuple):
+    """What a turn knew of a key that turns of other partitions may touch too."""
+
+    last_entry: datetime | None
+    passages: frozenset[UUID]
+    """The events of those that had not ended."""
 
 
 _MUTABLE = (
@@ -134,7 +143,7 @@ class TurnStore:
         catalogue_version: int,
         lease_until: datetime,
         turns: Mapping[int, int],
-        guarded: Mapping[Key, datetime | None] | None = None,
+        guarded: Mapping[Key, Before] | None = None,
     ) -> None:
         """Move positions and write effects, all or nothing.
 
@@ -145,8 +154,7 @@ class TurnStore:
             lease_until: until when this worker relays the sends that it releases.
             turns: `Known.turns` of the partitions whose people were judged by what was known. A
                 replay moves no position: this is what keeps it and the partition's own turns apart.
-            guarded: keys that turns of other partitions may touch at the same time, and their
-                latest entry as the turn knew it.
+            guarded: keys that turns of other partitions may touch at the same time.
 
         Raises:
             LostPartition: A partition is not where the turn read on.
@@ -213,7 +221,7 @@ async def _move(
         raise CatalogueChanged
 
 
-async def _guard(connection: Connection, guarded: Mapping[Key, datetime | None]) -> None:
+async def _guard(connection: Connection, guarded: Mapping[Key, Before]) -> None:
     """Hold the keys against other turns and see that none was faster."""
     keys = sorted(guarded)
     columns = [list(column) for column in zip(*keys, strict=True)]
@@ -225,15 +233,23 @@ async def _guard(connection: Connection, guarded: Mapping[Key, datetime | None])
         *columns,
     )
     rows = await connection.fetch(
-        "SELECT workspace, profile, campaign, max(e.entry_time) AS entry_time"
+        "SELECT workspace, profile, campaign, max(e.entry_time) AS entry_time,"
+        " coalesce(array_agg(e.event_uid) FILTER (WHERE e.state = ANY($4::smallint[])), '{}')"
+        " AS passages"
         " FROM unnest($1::text[], $2::text[], $3::text[]) AS k(workspace, profile, campaign)"
         " JOIN enrollments AS e USING (workspace, profile, campaign)"
         " GROUP BY workspace, profile, campaign",
         *columns,
+        _OPEN,
     )
     for row in rows:
-        known = guarded[Key(row["workspace"], row["profile"], row["campaign"])]
-        if known is None or row["entry_time"] > known:
+        before = guarded[Key(row["workspace"], row["profile"], row["campaign"])]
+        # One that began late has an entry before the latest.
+        if (
+            before.last_entry is None
+            or row["entry_time"] > before.last_entry
+            or not before.passages.issuperset(row["passages"])
+        ):
             raise Conflict
 
 

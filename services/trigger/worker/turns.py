@@ -36,7 +36,14 @@ from services.trigger.model import (
     Quarantined,
 )
 from services.trigger.rules import Ledger, judge_event, recipient_of
-from services.trigger.store import CatalogueChanged, Conflict, Known, LostPartition, TurnStore
+from services.trigger.store import (
+    Before,
+    CatalogueChanged,
+    Conflict,
+    Known,
+    LostPartition,
+    TurnStore,
+)
 from services.trigger.worker.catalogue import Catalogue, Catalogues
 from services.trigger.worker.partitions import Partitions
 from services.trigger.worker.relay import Relay
@@ -96,7 +103,7 @@ class Judged:
 
     effects: Effects
     people: dict[tuple[Key, UUID], Person]
-    guarded: dict[Key, datetime | None]
+    guarded: Mapping[Key, Before]
     turns: Mapping[int, int]
     """`Known.turns` of what it was judged by."""
 
@@ -363,8 +370,7 @@ class Turns:
             for passage in effects.enrollments
             if not passage.revision
         }
-        known_entries = {key: known.last_entries.get(key) for key in guarded}
-        return Judged(effects, concerned, known_entries, known.turns), items
+        return Judged(effects, concerned, _before(known, guarded), known.turns), items
 
     def _follow_up(
         self, items: list[Item], judged: Judged, begun: datetime, judged_at: datetime
@@ -452,6 +458,14 @@ def _concerns(
                 guarded.add(plan.key(recipient))
                 recipients.add((event.workspace, recipient))
     return keys, guarded, recipients
+
+
+def _before(known: Known, guarded: Iterable[Key]) -> dict[Key, Before]:
+    uids: dict[Key, set[UUID]] = {key: set() for key in guarded}
+    for passage in known.passages if uids else ():
+        if passage.key in uids:
+            uids[passage.key].add(passage.event.uid)
+    return {key: Before(known.last_entries.get(key), frozenset(uids[key])) for key in uids}
 
 
 def _count_refusal(gate: str) -> None:

@@ -1,5 +1,6 @@
 """Trigger with all it stands on, and builders of what it is given."""
 
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from itertools import count
@@ -21,6 +22,7 @@ from services.trigger.clients import Peers
 from services.trigger.config import WorkerSettings
 from services.trigger.convert.times import to_timestamp
 from services.trigger.servicer import CampaignServicer, DecisionServicer, QuarantineServicer
+from services.trigger.store import Known, TurnStore
 from services.trigger.worker import Worker
 from tests.integration.trigger.peers import MemoryPeers
 
@@ -148,6 +150,21 @@ class House:
     def out(self) -> list[CreateDeliveryRequest]:
         """What goes out."""
         return self.memory.delivery.going_out
+
+
+class Interrupted(TurnStore):
+    """Lets something happen between reading and committing, once."""
+
+    def __init__(self, house: House, meanwhile: Callable[[], Awaitable[object]]) -> None:
+        super().__init__(house.database)
+        self.meanwhile: Callable[[], Awaitable[object]] | None = meanwhile
+
+    async def know(self, *args: Any, **options: Any) -> Known:
+        known = await super().know(*args, **options)
+        meanwhile, self.meanwhile = self.meanwhile, None
+        if meanwhile:
+            await meanwhile()
+        return known
 
 
 def an_event(

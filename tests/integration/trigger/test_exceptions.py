@@ -8,7 +8,8 @@ from beckon.trigger.v1.campaign_service_pb2 import Recipient
 from beckon.trigger.v1.decision_service_pb2 import Decision
 
 from mesh.clock import SystemClock
-from tests.integration.trigger.house import House, a_campaign, an_event
+from mesh.ids import shard_of
+from tests.integration.trigger.house import PARTITIONS, House, Interrupted, a_campaign, an_event
 
 BOUGHT = {"order_placed": ""}
 
@@ -315,3 +316,37 @@ async def test_an_event_that_is_judged_after_its_delay_can_still_be_stopped(hous
     states = [(await house.decision(event.event_id)).state for event in events]
     assert states == [Decision.STATE_EXITED, Decision.STATE_EXITED, Decision.STATE_SENT]
     assert len(house.out) == 1
+
+
+async def test_an_exception_stops_what_another_partition_begins_meanwhile_though_it_occurred_before(
+    house: House,
+) -> None:
+    ana, bea = _of_partitions(0, 1)
+    rule = {"order_placed": "event.properties.total > 1"}
+    recipient = Recipient(event_property="friend")
+    await house.launch(a_campaign(delay=600, exceptions=rule, reentry=0, recipient=recipient))
+    await house.append(an_event(id="first", profile=ana, friend=bea))
+    await house.work()
+    other = house.another_worker("two")
+    other.partitions._positions = house.worker.partitions.positions([0])
+    before = house.clock.now() - timedelta(seconds=5)
+    await house.append(an_event("order_placed", profile=bea, total=5))
+
+    async def enter() -> None:
+        await house.append(an_event(id="late", profile=ana, friend=bea, at=before))
+        await house.judge(other)
+
+    house.worker.turns._store = Interrupted(house, enter)
+    await house.judge()
+
+    states = {decision.event_id: decision.state for decision in await house.decided(bea)}
+    assert states == {"first": Decision.STATE_EXITED, "late": Decision.STATE_EXITED}
+
+
+def _of_partitions(*partitions: int) -> list[str]:
+    """Return a profile of each partition."""
+    names = [f"p{number}" for number in range(100)]
+    return [
+        next(name for name in names if shard_of("acme", name) % PARTITIONS == partition)
+        for partition in partitions
+    ]

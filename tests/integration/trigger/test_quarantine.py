@@ -1,8 +1,6 @@
 """Makes sure that what cannot be observed or judged is set aside, listed and tried again."""
 
-from collections.abc import Awaitable, Callable
 from datetime import timedelta
-from typing import Any
 
 import grpc
 import pytest
@@ -12,10 +10,9 @@ from beckon.trigger.v1.decision_service_pb2 import Decision
 
 from mesh.errors import InvalidArgument, NotFound
 from services.trigger.model import Seen
-from services.trigger.store import Known, TurnStore
 from services.trigger.worker.catalogue import Catalogue
 from services.trigger.worker.turns import read_record
-from tests.integration.trigger.house import House, a_campaign, an_event
+from tests.integration.trigger.house import House, Interrupted, a_campaign, an_event
 
 ACME = "workspaces/acme"
 
@@ -128,21 +125,6 @@ async def test_an_observed_event_is_judged_again_without_a_second_observation(
     assert await listed(house) == []
     assert (await house.decision("e")).state == Decision.STATE_SENT
     assert len(house.memory.profile.history[f"{ACME}/profiles/ana"]) == 1
-
-
-class Interrupted(TurnStore):
-    """Lets something happen between reading and committing, once."""
-
-    def __init__(self, house: House, meanwhile: Callable[[], Awaitable[object]]) -> None:
-        super().__init__(house.database)
-        self.meanwhile: Callable[[], Awaitable[object]] | None = meanwhile
-
-    async def know(self, *args: Any, **options: Any) -> Known:
-        known = await super().know(*args, **options)
-        meanwhile, self.meanwhile = self.meanwhile, None
-        if meanwhile:
-            await meanwhile()
-        return known
 
 
 @pytest.mark.parametrize("first", ["live", "replayed"])
