@@ -1,13 +1,15 @@
 """TemplateService: what messages say."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import msgspec
 from beckon.delivery.v1 import template_service_pb2 as pb
 from beckon.delivery.v1 import template_service_pb2_grpc as rpc
 from beckon.errors.v1.error_reason_pb2 import ErrorReason
 from google.protobuf.empty_pb2 import Empty
-from google.protobuf.json_format import MessageToDict
+from google.protobuf.json_format import MessageToDict, SerializeToJsonError
+from google.protobuf.struct_pb2 import Struct, Value
 
 from mesh.clock import Clock
 from mesh.errors import (
@@ -112,7 +114,7 @@ class TemplateServicer(rpc.TemplateServiceServicer):
         self, request: pb.RenderTemplateRequest, context: object
     ) -> pb.RenderTemplateResponse:
         source = convert.source((await self._get(request.name)).content)
-        data = msgspec.json.encode(whole_numbers(MessageToDict(request.data)))
+        data = msgspec.json.encode(whole_numbers(_as_json(request.data, "data")))
         if len(data) > convert.DATA_BYTES_MAX:
             raise invalid_field(
                 "data", f"must be at most {convert.DATA_BYTES_MAX} bytes as JSON", reason="size"
@@ -141,11 +143,11 @@ class TemplateServicer(rpc.TemplateServiceServicer):
         """Refuse a template that could never be sent."""
         if not template.HasField("email") and not template.HasField("webhook"):
             raise invalid_field("template", "must have email or webhook", reason="parts")
+        _check_defaults(template)
         source = convert.source_of(template)
         _check_email(template)
         if template.HasField("webhook"):
             self._check_url(source.url)
-        _check_defaults(template)
         try:
             findings = await self._renderer.lint(source)
         except RenderUnavailable as error:
@@ -202,8 +204,15 @@ def _check_email(template: pb.Template) -> None:
         ) from None
 
 
+def _as_json(value: Struct | Value, field: str) -> Any:
+    try:
+        return MessageToDict(value)
+    except (SerializeToJsonError, ValueError):
+        raise invalid_field(field, "must hold numbers that JSON has", reason="number") from None
+
+
 def _check_defaults(template: pb.Template) -> None:
-    for path in template.defaults:
+    for path, value in template.defaults.items():
         root, _, rest = path.partition(".")
         if root not in {"event", "profile"} or not rest or not all(rest.split(".")):
             raise invalid_field(
@@ -211,6 +220,7 @@ def _check_defaults(template: pb.Template) -> None:
                 "must be a path like profile.attributes.first_name",
                 reason="path",
             )
+        _as_json(value, f"template.defaults[{path!r}]")
 
 
 def _invalid(findings: Sequence[Finding]) -> MeshError:

@@ -138,6 +138,8 @@ async def test_parts_that_can_never_be_sent_are_refused(delivery: Service) -> No
     bad_sender.email.sender = "Shop <shop@example.com>\r\nBcc: eve@example.com"
     bad_default = a_template()
     bad_default.defaults["secrets.key"].string_value = "x"
+    no_number = a_template()
+    no_number.defaults["profile.attributes.share"].number_value = float("nan")
     no_part = template_pb.Template(name="workspaces/w/templates/none")
     too_large = a_template()
     too_large.email.text = "x" * 70_000
@@ -148,6 +150,7 @@ async def test_parts_that_can_never_be_sent_are_refused(delivery: Service) -> No
     assert (await refusal(delivery.save(no_json)))[1] == "TEMPLATE_INVALID"
     assert (await refusal(delivery.save(bad_sender)))[1] == "FIELD_INVALID"
     assert (await refusal(delivery.save(bad_default)))[1] == "FIELD_INVALID"
+    assert (await refusal(delivery.save(no_number)))[1] == "FIELD_INVALID"
     assert (await refusal(delivery.save(no_part)))[1] == "FIELD_INVALID"
     assert (await refusal(delivery.save(too_large)))[1] == "FIELD_INVALID"
     assert (await refusal(delivery.save(bad_url)))[1] == "FIELD_INVALID"
@@ -167,7 +170,15 @@ async def test_a_template_can_be_looked_at_without_sending(delivery: Service) ->
         )
     )
 
+    data.update({"share": float("inf")})
+    no_number = await refusal(
+        delivery.templates.RenderTemplate(
+            template_pb.RenderTemplateRequest(name="workspaces/w/templates/cart", data=data)
+        )
+    )
+
     assert rendered.email_subject == "Hi there"
+    assert no_number[1:] == ("FIELD_INVALID", "data: must hold numbers that JSON has")
     assert rendered.webhook_body == '{"to": "ana", "value": 5}'
     assert lacking[2] == ("data: lacks event.properties.items, event.properties.value, profile.id")
 
