@@ -46,11 +46,13 @@ def smtp_server(value: str) -> SmtpServer:
     if parts.password is not None:
         message = "the password belongs in DELIVERY_SMTP_PASSWORD_FILE, not in the URL"
         raise ValueError(message)
+    # Whoever sits between could hide the offer: with a password at stake it is insisted on.
+    offered = True if parts.username else None
     return SmtpServer(
         host=parts.hostname,
         port=parts.port or _SMTP_PORTS[parts.scheme],
         tls=parts.scheme == "smtps",
-        starttls={"smtp": None, "smtp+starttls": True, "smtps": False}[parts.scheme],
+        starttls={"smtp": offered, "smtp+starttls": True, "smtps": False}[parts.scheme],
         user=unquote(parts.username or ""),
     )
 
@@ -101,7 +103,7 @@ class Config:
         smtp_server,
         default=SmtpServer("127.0.0.1", 25, tls=False, starttls=None, user=""),
         doc="The relay that takes mail: smtp://[user@]host[:port], smtp+starttls:// insists on"
-        " STARTTLS, smtps:// is TLS from the start",
+        " STARTTLS (as smtp:// does with a user), smtps:// is TLS from the start",
     )
     smtp_password: str = setting(
         "DELIVERY_SMTP_PASSWORD", text, default="", secret=True, doc="Password of the SMTP user"
