@@ -6,9 +6,11 @@ import signal
 import socket
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
+from time import monotonic
 from types import TracebackType
 from typing import Self
 
@@ -41,6 +43,14 @@ _BUFFER = 1 << 20
 _TEMPLATES_MAX = 1000
 # So many deliveries of one template that each cost too much say that the template does.
 _STRIKES_MAX = 3
+# Turns of one template that cost too much, in search of who is to blame. Two messages among five
+# hundred are found within so many; a template that needs more is too slow altogether.
+_DEATHS_MAX = 20
+# Then it keeps nobody waiting for a while.
+_REST_SECONDS = 600.0
+
+
+_TOO_COSTLY = Rendered(fault=Fault.TEMPLATE_TOO_COSTLY)
 
 
 class RenderUnavailable(Exception):
@@ -70,6 +80,20 @@ class _DiedError(Exception):
         """By its own limits."""
 
 
+@dataclass(slots=True)
+class _Tally:
+    """What the search for culprits has come to, by template."""
+
+    strikes: Counter[str] = field(default_factory=Counter)
+    """Messages that cost too much alone."""
+    deaths: Counter[str] = field(default_factory=Counter)
+    """Turns of nothing else that did."""
+
+    def condemns(self, template: str) -> bool:
+        slow = self.deaths[template] >= _DEATHS_MAX
+        return slow or self.strikes[template] >= _STRIKES_MAX
+
+
 @dataclass(frozen=True, slots=True)
 class _Child:
     process: subprocess.Popen[bytes]
@@ -86,6 +110,8 @@ class Renderer:
         self._lock = asyncio.Lock()
         self._child: _Child | None = None
         self._known: set[str] = set()
+        # Template → until when nobody waits for it.
+        self._resting: dict[str, float] = {}
         self._decode = msgspec.msgpack.Decoder(Reply).decode
         self._encode = msgspec.msgpack.Encoder().encode
 
@@ -110,8 +136,12 @@ class Renderer:
             RenderUnavailable: The machine is too busy, or no child can be started.
         """
         async with self._lock:
-            strikes: dict[str, int] = {}
-            return await self._render(list(works), sources, strikes)
+            now = monotonic()
+            self._resting = {one: until for one, until in self._resting.items() if until > now}
+            awake = [work for work in works if work.template not in self._resting]
+            rendered = await self._render(awake, sources, _Tally())
+            result_of = {id(work): one for work, one in zip(awake, rendered, strict=True)}
+            return [result_of.get(id(work), _TOO_COSTLY) for work in works]
 
     async def lint(self, source: Source) -> list[Finding]:
         """Return the mistakes in a template; one that costs too much is a finding too."""
@@ -123,12 +153,12 @@ class Renderer:
                 return [Finding("", 1, "takes too much to render", [], costly=True)]
 
     async def _render(
-        self, works: list[Work], sources: Mapping[str, Source], strikes: dict[str, int]
+        self, works: list[Work], sources: Mapping[str, Source], tally: _Tally
     ) -> list[Rendered]:
         if not works:
             return []
-        if all(strikes.get(work.template, 0) >= _STRIKES_MAX for work in works):
-            return [Rendered(fault=Fault.TEMPLATE_TOO_COSTLY) for _ in works]
+        if all(tally.condemns(work.template) for work in works):
+            return [_TOO_COSTLY for _ in works]
         try:
             try:
                 return (await self._turn(self._job(works, sources))).rendered
@@ -138,17 +168,27 @@ class Renderer:
                 # Somebody else ended it, the kernel for want of memory perhaps: once more.
                 return (await self._turn(self._job(works, sources))).rendered
         except _DiedError:
+            self._blame(works, tally)
             if len(works) == 1:
-                template = works[0].template
-                strikes[template] = strikes.get(template, 0) + 1
-                log.warning("template_too_costly", template=template, strikes=strikes[template])
-                return [Rendered(fault=Fault.TEMPLATE_TOO_COSTLY)]
+                return [_TOO_COSTLY]
         halves = _split(works)
         rendered = {}
         for half in halves:
-            for work, result in zip(half, await self._render(half, sources, strikes), strict=True):
+            for work, result in zip(half, await self._render(half, sources, tally), strict=True):
                 rendered[id(work)] = result
         return [rendered[id(work)] for work in works]
+
+    def _blame(self, works: list[Work], tally: _Tally) -> None:
+        template = works[0].template
+        if any(work.template != template for work in works):
+            return
+        tally.deaths[template] += 1
+        if len(works) == 1:
+            tally.strikes[template] += 1
+            log.warning("template_too_costly", template=template, strikes=tally.strikes[template])
+        if tally.deaths[template] >= _DEATHS_MAX:
+            self._resting[template] = monotonic() + _REST_SECONDS
+            log.warning("template_rests", template=template, seconds=_REST_SECONDS)
 
     def _job(self, works: list[Work], sources: Mapping[str, Source]) -> Job:
         needed = {work.template for work in works}
