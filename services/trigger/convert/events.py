@@ -26,6 +26,8 @@ _encoder = msgspec.json.Encoder()
 _NOTHING: Mapping[str, Any] = {}
 # Names of things that are quarantined; for ever, as names of events are.
 _QUARANTINE = UUID("a7c1d0b4-58f2-5c0e-8d77-9a52f6f1c3e9")
+# Of records that do not even tell theirs: a place where an operator can list them.
+_NO_WORKSPACE = "unreadable"
 _WORKSPACE_TAG = 0x0A
 _WORKSPACE_MAX = 63
 
@@ -217,11 +219,11 @@ def bug(error_id: str, failure: Exception) -> Status:
 
 
 def _workspace_in(payload: bytes) -> str:
-    """Return the workspace that an unreadable record begins with, '' when it does not."""
+    """Return the workspace that an unreadable record begins with, if it does."""
     if len(payload) < 2 or payload[0] != _WORKSPACE_TAG or payload[1] > _WORKSPACE_MAX:
-        return ""
+        return _NO_WORKSPACE
     text = payload[2 : 2 + payload[1]].decode("ascii", "replace")
     try:
-        return workspace_of(f"workspaces/{text}") if len(text) == payload[1] else ""
+        return workspace_of(f"workspaces/{text}") if len(text) == payload[1] else _NO_WORKSPACE
     except InvalidArgument:
-        return ""
+        return _NO_WORKSPACE

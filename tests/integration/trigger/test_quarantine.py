@@ -17,9 +17,9 @@ from tests.integration.trigger.house import House, Interrupted, a_campaign, an_e
 ACME = "workspaces/acme"
 
 
-async def listed(house: House) -> list[pb.QuarantinedEvent]:
+async def listed(house: House, parent: str = ACME) -> list[pb.QuarantinedEvent]:
     response = await house.quarantine.ListQuarantinedEvents(
-        pb.ListQuarantinedEventsRequest(parent=ACME), None
+        pb.ListQuarantinedEventsRequest(parent=parent), None
     )
     return list(response.quarantined_events)
 
@@ -60,6 +60,18 @@ async def test_a_record_that_cannot_be_read_does_not_keep_those_behind_it(house:
     assert "cannot be read" in found.error.message
     assert found.event_id == ""
     assert len(house.out) == 1
+
+
+@pytest.mark.parametrize("payload", [b"\xff", b"\x0a\x04ACME\xff", b"\x0a\x3fac\xff", b"\x0a"])
+async def test_a_record_that_does_not_tell_its_workspace_can_be_listed_all_the_same(
+    house: House, payload: bytes
+) -> None:
+    await house.log.append([(0, payload)])
+
+    await house.work()
+
+    [found] = await listed(house, "workspaces/unreadable")
+    assert found.name.startswith("workspaces/unreadable/quarantinedEvents/")
 
 
 async def test_an_event_that_profile_refuses_is_set_aside_with_its_reason(house: House) -> None:

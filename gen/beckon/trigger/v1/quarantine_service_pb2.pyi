@@ -34,7 +34,9 @@ class QuarantinedEvent(_message.Message):
     CREATE_TIME_FIELD_NUMBER: _builtins.int
     REPLAY_TIME_FIELD_NUMBER: _builtins.int
     name: _builtins.str
-    """`workspaces/{workspace}/quarantinedEvents/{quarantined_event}`."""
+    """`workspaces/{workspace}/quarantinedEvents/{quarantined_event}`. A record
+    that does not even tell its workspace is listed in the workspace `unreadable`.
+    """
     event_id: _builtins.str
     """Caller's id of the event. Empty where a whole record could not be read."""
     type: _builtins.str
