@@ -24,6 +24,21 @@ _IDLE_SECONDS = 0.1
 _FAILURES_MAX = 3
 # Less than a request may hold, so that a turn of several records always fits.
 _TURN_BYTES_MAX = 2 << 20
+# Records are mostly of some kilobytes, but may be of megabytes: a backlog of those would not fit.
+_READ_BYTES_MAX = 16 << 20
+
+
+def next_read(now: int, *, records: int, size: int, most: int) -> int:
+    """Return how many records to ask for after a read of `size` bytes: 1 to `most`.
+
+    Half as many when that was too much to hold, twice as many when all that
+    was asked for came and was little.
+    """
+    if size > _READ_BYTES_MAX:
+        return max(1, now // 2)
+    if records >= now and size <= _READ_BYTES_MAX // 2:
+        return min(most, now * 2)
+    return now
 
 
 class Lane:
@@ -51,6 +66,7 @@ class Lane:
         self._read_records = read_records
         self._turn_events = turn_events
         self._wait = wait
+        self._next_read = 1
         self._failures: dict[tuple[int, str], int] = {}
 
     async def run(self, stopping: Stopping) -> None:
@@ -75,7 +91,13 @@ class Lane:
         positions = self._partitions.positions(self._mine)
         if not positions:
             return 0
-        records = await self._log.read(positions, max_records=self._read_records, wait=self._wait)
+        records = await self._log.read(positions, max_records=self._next_read, wait=self._wait)
+        self._next_read = next_read(
+            self._next_read,
+            records=len(records),
+            size=sum(len(record.payload) for record in records),
+            most=self._read_records,
+        )
         for turn in _turns([read_record(record) for record in records], self._turn_events):
             if stopping.is_set():
                 break
