@@ -126,10 +126,10 @@ def test_a_template_gets_what_came_as_it_came() -> None:
     ("payload", "workspace"),
     [
         (b"\x0a\x04acme\xff", "acme"),
-        (b"\x0a\x04ac", ""),
-        (b"\x0a\x04AC/E\xff", ""),
-        (b"", ""),
-        (b"\xff\xff", ""),
+        (b"\x0a\x04ac", "unreadable"),
+        (b"\x0a\x04AC/E\xff", "unreadable"),
+        (b"", "unreadable"),
+        (b"\xff\xff", "unreadable"),
     ],
 )
 def test_an_unreadable_record_is_filed_under_its_workspace_if_it_says_one(
