@@ -144,11 +144,17 @@ class _Child:
             return Rendered(fault=Fault.TEMPLATE_INVALID, detail=type(error).__name__)
 
     def _checked(self, rendered: Rendered) -> Rendered:
-        longest = max(map(len, (rendered.subject, rendered.text, rendered.html, rendered.body)))
+        parts = (rendered.subject, rendered.text, rendered.html, rendered.body)
+        try:
+            "".join(parts).encode()
+        except UnicodeEncodeError:
+            # Half a surrogate pair, which a template can write and no wire can carry.
+            return Rendered(fault=Fault.DATA_INVALID, detail="not a character")
+        longest = max(map(len, parts))
         # A character is up to four bytes; only what may be too long is encoded to see.
         if longest * 4 > self._output_bytes_max:
-            for part in (rendered.subject, rendered.text, rendered.html, rendered.body):
-                size = len(part.encode("utf-8", "surrogatepass"))
+            for part in parts:
+                size = len(part.encode())
                 if size > self._output_bytes_max:
                     return Rendered(
                         fault=Fault.TOO_LARGE, detail=f"{size} of {self._output_bytes_max}"
@@ -156,7 +162,7 @@ class _Child:
         if rendered.body:
             try:
                 _check_json(rendered.body)
-            except (msgspec.DecodeError, RecursionError, UnicodeEncodeError):
+            except (msgspec.DecodeError, RecursionError):
                 return Rendered(fault=Fault.BODY_NOT_JSON)
         return rendered
 

@@ -54,3 +54,14 @@ async def test_two_dear_messages_spoil_none_of_the_others() -> None:
     dear = [number for number, one in enumerate(rendered) if one.fault]
     assert dear == [5, 40]
     assert not any(one.fault for one in again)
+
+
+async def test_half_a_character_fails_its_own_message_only() -> None:
+    sources = SOURCES | {"half": Source(subject="s", text='{{ "\\ud800" }}')}
+    async with Renderer(RenderLimits()) as renderer:
+        half, good = await renderer.render(
+            [*works("half", 1, rows=1), *works("good", 1, rows=1)], sources
+        )
+
+    assert half.fault == Fault.DATA_INVALID
+    assert good.text == "hello"
