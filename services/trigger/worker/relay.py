@@ -31,7 +31,7 @@ from services.trigger.model import (
     Suppressed,
     ThrottleVerdict,
 )
-from services.trigger.rules import after_cancel, after_throttle, judge_owed
+from services.trigger.rules import after_cancel, after_throttle, judge_owed, set_back
 from services.trigger.store import EnrollmentStore
 from services.trigger.worker.catalogue import Catalogues
 from services.trigger.worker.spans import record_reserve
@@ -146,10 +146,13 @@ class Relay:
                 person = people[passage.key.workspace, passage.key.profile]
                 try:
                     verdict = judge_owed(plan, passage, person, now=now)
-                except Exception:  # it is claimed again when its lease runs out
+                except Exception:  # it is claimed again when its lease runs out, until it expires
                     metrics.WORKER_FAILURES.labels(worker="relay").inc()
                     log.exception("send_not_judged", campaign=passage.key.campaign)
-                    continue
+                    after = set_back(passage, now=now)
+                    if after.state is EnrollmentState.SENDING:
+                        continue
+                    verdict = Exit(after.gates)
                 match verdict:
                     case Release():
                         released.append((passage, person))

@@ -5,7 +5,9 @@ on the same real stores; peers fail as planned, before or after they did their w
 """
 
 import asyncio
+from dataclasses import replace
 from datetime import timedelta
+from typing import Any
 
 import grpc
 import pytest
@@ -156,6 +158,29 @@ async def test_a_send_that_expired_while_nobody_worked_does_not_go_out(house: Ho
     decision = await house.decision("e")
     assert house.out == []
     assert (decision.state, decision.gates[-1].name) == (Decision.STATE_EXITED, "expiry")
+
+
+async def test_a_send_that_cannot_be_judged_is_owed_until_it_expires(house: House) -> None:
+    campaign = a_campaign()
+    campaign.time_to_live.FromTimedelta(timedelta(seconds=90))
+    await house.launch(campaign)
+    await house.append(an_event(id="e"))
+    await house.judge()
+
+    # Fails before it is asked whether its time is over.
+    broken: Any = "planned: a bug in judging"
+    states = []
+    for name in ("two", "three"):
+        successor = await house.succeed(name)
+        catalogue = await successor.catalogues.reload()
+        plans = {key: replace(plan, end_time=broken) for key, plan in catalogue.plans.items()}
+        successor.catalogues.current = replace(catalogue, plans=plans)
+        await successor.relay.claim()
+        await house.work(successor)
+        states.append((await house.decision("e")).state)
+
+    assert states == [Decision.STATE_SENDING, Decision.STATE_EXITED]
+    assert house.out == []
 
 
 async def test_two_workers_fire_a_timer_once(house: House) -> None:
