@@ -11,9 +11,10 @@ from mesh.errors import Internal, MeshError, to_rpc_status
 from mesh.eventlog import EventLog
 from mesh.server import Stopping
 from services.trigger.store import LostPartition
+from services.trigger.worker.batch import ReadRecord, read_record
 from services.trigger.worker.partitions import Partitions
 from services.trigger.worker.relay import Relay
-from services.trigger.worker.turns import ReadRecord, Turns, read_record
+from services.trigger.worker.turns import Turns
 
 log = structlog.get_logger(__name__)
 

@@ -1,29 +1,14 @@
 """Spans of what led to a message, made afterwards with the times at which it was."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING
 from uuid import UUID
 
 from mesh import tracing
 from services.trigger.model import Effects, Enrollment, Occurrence
-
-if TYPE_CHECKING:
-    from services.trigger.worker.turns import Item
+from services.trigger.worker.batch import Item, Stages
 
 _ME = "trigger"
-
-
-@dataclass(frozen=True, slots=True)
-class Stages:
-    """When the record of some events went through what they have in common."""
-
-    append_time: datetime | None
-    """None: the event comes out of quarantine, not from the log."""
-    read_time: datetime
-    observe_start: datetime | None = None
-    observe_end: datetime | None = None
 
 
 def record_ignored(events: Iterable[tuple[Occurrence, Stages]]) -> None:

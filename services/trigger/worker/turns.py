@@ -1,7 +1,7 @@
 """A turn: records of the log are observed, judged and committed with their positions."""
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 from time import perf_counter
 from uuid import UUID, uuid4
@@ -9,7 +9,6 @@ from zlib import crc32
 
 import structlog
 from beckon.ingest.v1.event_pb2 import Event, LogRecord
-from google.protobuf.message import DecodeError
 from google.rpc.status_pb2 import Status
 from prometheus_client import Counter
 
@@ -31,9 +30,7 @@ from services.trigger.model import (
     Enrollment,
     EnrollmentState,
     Key,
-    Occurrence,
     Person,
-    Quarantined,
 )
 from services.trigger.rules import Ledger, judge_event, recipient_of
 from services.trigger.store import (
@@ -44,10 +41,11 @@ from services.trigger.store import (
     LostPartition,
     TurnStore,
 )
+from services.trigger.worker.batch import Batch, Item, Judged, ReadRecord, Stages
 from services.trigger.worker.catalogue import Catalogue, Catalogues
 from services.trigger.worker.partitions import Partitions
 from services.trigger.worker.relay import Relay
-from services.trigger.worker.spans import Stages, record_ignored, record_turn
+from services.trigger.worker.spans import record_ignored, record_turn
 from services.trigger.worker.timers import Timers
 
 log = structlog.get_logger(__name__)
@@ -58,54 +56,6 @@ _NOBODY = UUID(int=0)
 
 Someone = tuple[str, str]
 """Workspace and profile id."""
-
-
-ReadRecord = tuple[Record, LogRecord | None]
-"""A record of the log and what it says; None: it cannot be read."""
-
-
-def read_record(record: Record) -> ReadRecord:
-    """Return a record with what it says."""
-    try:
-        return record, LogRecord.FromString(record.payload)
-    except DecodeError:
-        return record, None
-
-
-@dataclass(frozen=True, slots=True)
-class Item:
-    """An event that some campaign wants to hear of."""
-
-    record: LogRecord
-    event: Event
-    partition: int
-    occurrence: Occurrence
-    actor: Person
-    stages: Stages
-
-
-@dataclass(slots=True)
-class Batch:
-    """What a turn works on."""
-
-    moves: dict[int, tuple[str, str]] = field(default_factory=dict)
-    records: list[tuple[Record, LogRecord]] = field(default_factory=list)
-    quarantined: list[Quarantined] = field(default_factory=list)
-    replayed: list[UUID] = field(default_factory=list)
-    ignored: list[tuple[Occurrence, Stages]] = field(default_factory=list)
-    """Events that no campaign wants, and that are traced all the same."""
-    read_time: datetime | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Judged:
-    """A batch, judged with one version of the campaigns."""
-
-    effects: Effects
-    people: dict[tuple[Key, UUID], Person]
-    guarded: Mapping[Key, Before]
-    turns: Mapping[int, int]
-    """`Known.turns` of what it was judged by."""
 
 
 class Turns:

@@ -15,7 +15,7 @@ from beckon.trigger.v1.decision_service_pb2 import Decision
 
 from mesh.errors import Unavailable
 from services.trigger.store import LostPartition
-from services.trigger.worker.turns import ReadRecord, read_record
+from services.trigger.worker.batch import ReadRecord, read_record
 from tests.integration.trigger.house import House, a_campaign, an_event
 
 

@@ -10,8 +10,8 @@ from beckon.trigger.v1.decision_service_pb2 import Decision
 
 from mesh.errors import InvalidArgument, NotFound
 from services.trigger.model import Seen
+from services.trigger.worker.batch import read_record
 from services.trigger.worker.catalogue import Catalogue
-from services.trigger.worker.turns import read_record
 from tests.integration.trigger.house import House, Interrupted, a_campaign, an_event
 
 ACME = "workspaces/acme"
