@@ -9,6 +9,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 
 _Generation = defaultdict[str, dict[str, bytes]]
+_NONE: dict[str, bytes] = {}
 
 
 class RecentIds:
@@ -26,11 +27,11 @@ class RecentIds:
 
     def recall(self, workspace: str, event_ids: Sequence[str]) -> Sequence[bytes | None]:
         """Return the fingerprint that each id was remembered with, or None."""
-        newer, older = self._newer.get(workspace), self._older.get(workspace)
-        found = list(map((newer or {}).get, event_ids))
-        if older:
-            found = [new or old for new, old in zip(found, map(older.get, event_ids), strict=True)]
-        return found
+        newer, older = self._newer.get(workspace, _NONE), self._older.get(workspace, _NONE)
+        # Mostly none is known, which one look in C at all of them tells.
+        if newer.keys().isdisjoint(event_ids) and older.keys().isdisjoint(event_ids):
+            return [None] * len(event_ids)
+        return [newer.get(event_id) or older.get(event_id) for event_id in event_ids]
 
     def remember(
         self, workspace: str, event_ids: Sequence[str], fingerprints: Sequence[bytes]
