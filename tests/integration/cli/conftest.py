@@ -5,7 +5,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
@@ -50,19 +50,22 @@ class Beckon:
 
     def __call__(self, *arguments: str, code: int = 0) -> Answer:
         """Run a command that is expected to end with a code."""
-        environ = {"BECKON_STATE": str(self.folder), "BECKON_WORKSPACE": self.workspace}
-        found = CliRunner().invoke(app, list(arguments), env=environ)
-        answer = Answer(found.exit_code, found.stdout, found.stderr)
-        assert answer.exit_code == code, (answer, found.exception)
+        answer = self._run(arguments)
+        assert answer.exit_code == code, answer
         return answer
 
     def until(self, holds: Callable[[Answer], bool], *arguments: str) -> Answer:
-        """Run a command again and again until its answer is as wanted."""
+        """Run a command again and again until it succeeds and its answer is as wanted."""
         begun = time.perf_counter()
-        while not holds(answer := self(*arguments)):
+        while (answer := self._run(arguments)).exit_code != 0 or not holds(answer):
             assert time.perf_counter() - begun < _PATIENCE, answer
             time.sleep(0.1)
         return answer
+
+    def _run(self, arguments: Sequence[str]) -> Answer:
+        environ = {"BECKON_STATE": str(self.folder), "BECKON_WORKSPACE": self.workspace}
+        found = CliRunner().invoke(app, list(arguments), env=environ)
+        return Answer(found.exit_code, found.stdout, found.stderr)
 
 
 @pytest.fixture(scope="module")
