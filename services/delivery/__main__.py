@@ -2,13 +2,14 @@
 
 import random
 from contextlib import AsyncExitStack
+from datetime import timedelta
 from pathlib import Path
 
 from beckon.delivery.v1 import delivery_service_pb2_grpc as delivery_rpc
 from beckon.delivery.v1 import template_service_pb2_grpc as template_rpc
 
 from mesh import client, migrations, postgres, process, server
-from mesh.clock import SystemClock
+from mesh.clock import Clock, SystemClock
 from mesh.pages import PageTokens
 from mesh.server import Service
 from services.delivery.clients import IngestClient, ProfileClient, ThrottleClient
@@ -54,28 +55,8 @@ async def main(config: Config) -> None:
             await stack.enter_async_context(Renderer(limits))
             for limits in (config.render_limits, config.trial_limits)
         ]
-        smtp = await stack.enter_async_context(
-            SmtpProvider(
-                host=config.smtp.host,
-                port=config.smtp.port,
-                tls=config.smtp.tls,
-                starttls=config.smtp.starttls,
-                user=config.smtp.user,
-                password=config.smtp_password,
-                timeout=config.smtp_timeout,
-                tls_context=config.smtp_authorities,
-                clock=clock,
-            )
-        )
-        webhook = await stack.enter_async_context(
-            WebhookProvider(
-                allowed=config.webhook_allowed_hosts,
-                timeout=config.webhook_timeout,
-                connections=config.webhook_connections,
-                tls=config.webhook_authorities,
-                clock=clock,
-            )
-        )
+        smtp = await stack.enter_async_context(_smtp(config, clock))
+        webhook = await stack.enter_async_context(_webhook(config, clock))
         store, templates, outbox = DeliveryStore(db), TemplateStore(db), Outbox(db)
         relay = Relay(
             outbox,
@@ -99,13 +80,7 @@ async def main(config: Config) -> None:
             settler=settler,
             clock=clock,
             policy=config.policy,
-            limits=LaneLimits(
-                held_max=config.held_max,
-                in_flight_max=config.smtp_connections,
-                lease=config.lease_of(config.smtp_timeout),
-                timeout=config.smtp_timeout,
-                poll=config.poll,
-            ),
+            limits=_limits(config, config.smtp_connections, config.smtp_timeout),
             draw=random.random,
         )
         webhook_lane = Lane(
@@ -121,13 +96,7 @@ async def main(config: Config) -> None:
             settler=settler,
             clock=clock,
             policy=config.policy,
-            limits=LaneLimits(
-                held_max=config.held_max,
-                in_flight_max=config.webhook_connections,
-                lease=config.lease_of(config.webhook_timeout),
-                timeout=config.webhook_timeout,
-                poll=config.poll,
-            ),
+            limits=_limits(config, config.webhook_connections, config.webhook_timeout),
             draw=random.random,
         )
         lanes: Lanes = {Channel.EMAIL: email_lane, Channel.WEBHOOK: webhook_lane}
@@ -172,6 +141,41 @@ async def main(config: Config) -> None:
                 }
             ),
         )
+
+
+def _smtp(config: Config, clock: Clock) -> SmtpProvider:
+    return SmtpProvider(
+        host=config.smtp.host,
+        port=config.smtp.port,
+        tls=config.smtp.tls,
+        starttls=config.smtp.starttls,
+        user=config.smtp.user,
+        password=config.smtp_password,
+        timeout=config.smtp_timeout,
+        tls_context=config.smtp_authorities,
+        clock=clock,
+    )
+
+
+def _webhook(config: Config, clock: Clock) -> WebhookProvider:
+    return WebhookProvider(
+        allowed=config.webhook_allowed_hosts,
+        timeout=config.webhook_timeout,
+        connections=config.webhook_connections,
+        tls=config.webhook_authorities,
+        clock=clock,
+    )
+
+
+def _limits(config: Config, connections: int, timeout: timedelta) -> LaneLimits:
+    """Return the limits of a lane: as many in flight as its provider has connections."""
+    return LaneLimits(
+        held_max=config.held_max,
+        in_flight_max=connections,
+        lease=config.lease_of(timeout),
+        timeout=timeout,
+        poll=config.poll,
+    )
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Makes messages of deliveries: template, address, rendering. What cannot be made says why."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Generic, NamedTuple, Protocol, TypeVar
 
@@ -82,16 +82,29 @@ class _Base:
                 found.append((delivery, *source))
         return found
 
-    async def _rendered(
-        self, channel: Channel, sourced: Sequence[tuple[Claimed, str, Source]]
-    ) -> list[Rendered]:
-        if not sourced:
-            return []
+    async def _made(
+        self,
+        channel: Channel,
+        sourced: Sequence[tuple[Claimed, str, Source]],
+        failed: list[tuple[Claimed, str]],
+        make: Callable[[Claimed, Source, Rendered], Prepared[_N]],
+    ) -> Preparation[_N]:
+        """Render all in one turn, and make messages of what could be."""
+        begun = self._clock.now()
         works = [
             Work(key, channel, str(delivery.delivery_id), delivery.campaign, delivery.data)
             for delivery, key, _ in sourced
         ]
-        return await self._renderer.render(works, {key: source for _, key, source in sourced})
+        sources = {key: source for _, key, source in sourced}
+        rendered = await self._renderer.render(works, sources) if works else []
+        ended = self._clock.now()
+        ready = []
+        for (delivery, _, source), texts in zip(sourced, rendered, strict=True):
+            if texts.fault:
+                failed.append((delivery, _reason(texts)))
+            else:
+                ready.append(make(delivery, source, texts))
+        return Preparation(ready, failed, begun, ended)
 
 
 class EmailPreparer(_Base):
@@ -130,14 +143,8 @@ class EmailPreparer(_Base):
             else:
                 # The template has no part for the channel.
                 failed.append((each[0], TEMPLATE_MISSING))
-        begun = self._clock.now()
-        rendered = await self._rendered(Channel.EMAIL, sourced)
-        ended = self._clock.now()
-        ready = []
-        for (delivery, _, source), texts in zip(sourced, rendered, strict=True):
-            if texts.fault:
-                failed.append((delivery, _reason(texts)))
-                continue
+
+        def make(delivery: Claimed, source: Source, texts: Rendered) -> Prepared[Email]:
             message = Email(
                 str(delivery.delivery_id),
                 source.sender or self._sender,
@@ -146,8 +153,9 @@ class EmailPreparer(_Base):
                 texts.text,
                 texts.html,
             )
-            ready.append(Prepared(delivery, message, "relay"))
-        return Preparation(ready, failed, begun, ended)
+            return Prepared(delivery, message, "relay")
+
+        return await self._made(Channel.EMAIL, sourced, failed, make)
 
 
 class WebhookPreparer(_Base):
@@ -183,20 +191,15 @@ class WebhookPreparer(_Base):
                 sourced.append(each)
             else:
                 failed.append((each[0], HOST_FORBIDDEN))
-        begun = self._clock.now()
-        rendered = await self._rendered(Channel.WEBHOOK, sourced)
-        ended = self._clock.now()
-        ready = []
-        for (delivery, _, source), texts in zip(sourced, rendered, strict=True):
-            if texts.fault:
-                failed.append((delivery, _reason(texts)))
-                continue
+
+        def make(delivery: Claimed, source: Source, texts: Rendered) -> Prepared[Webhook]:
             target = targets[source.url]
             message = Webhook(
                 str(delivery.delivery_id), target, texts.body.encode(), _traceparent(delivery)
             )
-            ready.append(Prepared(delivery, message, f"{target.host}:{target.port}"))
-        return Preparation(ready, failed, begun, ended)
+            return Prepared(delivery, message, f"{target.host}:{target.port}")
+
+        return await self._made(Channel.WEBHOOK, sourced, failed, make)
 
 
 def _traceparent(delivery: Claimed) -> str:
