@@ -460,11 +460,14 @@ def test_a_collector_that_comes_back_gets_what_comes_then(receiver: tuple[Receiv
 
 
 def test_shutting_down_twice_is_harmless(receiver: tuple[Receiver, str]) -> None:
-    _, endpoint = receiver
+    collector, endpoint = receiver
     tracing.set_up_tracing("trigger", endpoint, 0.0)
+    record("before")
     tracing.shut_down_tracing()
     tracing.shut_down_tracing()
-    record("judge")
+    record("after")
+
+    assert [span.name for _, span in collector.spans] == ["before"]
 
 
 # RPCs.

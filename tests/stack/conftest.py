@@ -1,12 +1,12 @@
 """Waiting with a limit, and a service that does nothing but be healthy."""
 
-import asyncio
 import sys
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from time import perf_counter
 
 import pytest
+
+from tests import waiting
 
 _DUMMY = """
 import asyncio, os, signal, sys, grpc
@@ -26,20 +26,13 @@ async def main():
 asyncio.run(main())
 """
 
-Eventually = Callable[[Callable[[], bool]], Awaitable[None]]
+Eventually = Callable[[Callable[[], bool]], Awaitable[bool]]
 
 
 @pytest.fixture
 def eventually() -> Eventually:
-    """Return a function that waits until something holds, ten seconds at most."""
-
-    async def wait(holds: Callable[[], bool]) -> None:
-        begun = perf_counter()
-        while not holds():
-            assert perf_counter() - begun < 10, "did not come true within ten seconds"
-            await asyncio.sleep(0.02)
-
-    return wait
+    """Return the function that waits until something holds."""
+    return waiting.eventually
 
 
 @pytest.fixture

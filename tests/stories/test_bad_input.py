@@ -25,7 +25,8 @@ from google.rpc import error_details_pb2
 from google.rpc.status_pb2 import Status
 
 from mesh.errors import metadata_of, reason_of, violations_of
-from tests.stories.world import TENANT, World, code_of, eventually
+from tests.stories.world import TENANT, World, code_of
+from tests.waiting import eventually
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 

@@ -4,7 +4,8 @@ import pytest
 from beckon.trigger.v1.campaign_service_pb2 import ExceptionEvent
 from beckon.trigger.v1.decision_service_pb2 import Decision
 
-from tests.stories.world import World, eventually
+from tests.stories.world import World
+from tests.waiting import eventually
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 

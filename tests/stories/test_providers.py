@@ -13,7 +13,8 @@ from beckon.trigger.v1.decision_service_pb2 import Decision
 
 from stack.sinks.faults import Fault, Kind
 from tests.http import put
-from tests.stories.world import World, eventually
+from tests.stories.world import World
+from tests.waiting import eventually
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 

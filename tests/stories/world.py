@@ -1,13 +1,11 @@
 """What a story can do and see: everything by the public API, as a caller would."""
 
-import asyncio
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
 from itertools import count
-from time import perf_counter
 from typing import Any, TypeVar
 
 import grpc.aio
@@ -39,6 +37,7 @@ from stack.sinks import store
 from stack.spans import Span, read_trace
 from stack.state import State
 from stack.up import Stack
+from tests.waiting import eventually
 
 # A message takes milliseconds; two shared cores now and then take seconds.
 _LIMIT = 20.0
@@ -68,21 +67,6 @@ async def connected(state: State, key: str) -> AsyncIterator[Channels]:
             service: await exits.enter_async_context(connect(target, key=key, service=service))
             for service, target in state.services.items()
         }
-
-
-async def eventually(
-    look: Callable[[], Awaitable[T]], holds: Callable[[T], bool] = bool, *, limit: float = _LIMIT
-) -> T:
-    """Look until what is seen holds, and return it; fail with what was seen last."""
-    begun = perf_counter()
-    while True:
-        seen = await look()
-        if holds(seen):
-            return seen
-        assert perf_counter() - begun < limit, (
-            f"not within {limit:.0f} s; last seen: …{str(seen)[-1500:]}"
-        )
-        await asyncio.sleep(0.03)
 
 
 @dataclass(frozen=True, slots=True)

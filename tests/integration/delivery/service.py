@@ -4,12 +4,11 @@ import asyncio
 import json
 import signal
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from time import monotonic
 from types import MappingProxyType
 from uuid import UUID, uuid4
 
@@ -26,31 +25,12 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from mesh import client
 from mesh.callers import key_entry
 from stack.ports import free_port
+from tests.waiting import eventually
 
 ROOT = Path(__file__).resolve().parents[3]
 FAR = int(datetime(2100, 1, 1, tzinfo=UTC).timestamp())
 KEY = "key-of-tests"
 _NOT_YET = {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED}
-
-
-async def eventually(check: Callable[[], Awaitable[bool] | bool], *, seconds: float = 20) -> None:
-    """Return when the check holds."""
-    end = monotonic() + seconds
-    while True:
-        try:
-            found = check()
-            if not isinstance(found, bool):
-                found = await found
-        except grpc.aio.AioRpcError as error:
-            # Starting, or too busy to answer in time.
-            if error.code() not in _NOT_YET:
-                raise
-            found = False
-        if found:
-            return
-        if monotonic() > end:
-            raise AssertionError(f"still not so after {seconds} s: {check}")
-        await asyncio.sleep(0.02)
 
 
 @dataclass
@@ -86,7 +66,7 @@ class Service:
             )
             return True
 
-        await eventually(serves, seconds=30)
+        await eventually(serves, limit=30)
 
     async def kill(self) -> None:
         """End it as kill -9 does."""

@@ -25,9 +25,9 @@ from tests.integration.delivery.service import (
     Service,
     a_delivery,
     a_template,
-    eventually,
     service,
 )
+from tests.waiting import eventually
 
 BATCH = 500
 
@@ -77,7 +77,7 @@ async def round_of(
         await delivery.deliveries.BatchCreateDeliveries(batch)
 
     # Asking delivery itself would be part of what is measured.
-    await eventually(lambda: len(others.throttle.settlements) == messages, seconds=120)
+    await eventually(lambda: len(others.throttle.settlements) == messages, limit=120)
     seconds = perf_counter() - begun
     await asyncio.sleep(0.5)
     ours = (cpu_of(delivery.process.pid) - before[0]) / messages * 1e6

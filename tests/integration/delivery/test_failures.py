@@ -20,10 +20,10 @@ from tests.integration.delivery.service import (
     Service,
     a_delivery,
     a_template,
-    eventually,
     key_of,
     service,
 )
+from tests.waiting import eventually
 
 SHORT = {
     "DELIVERY_LEASE_SECONDS": "2",
@@ -134,7 +134,7 @@ async def test_a_host_that_never_answers_slows_only_itself(
         await delivery.create(*bad, *good)
 
         # Well before the stuck host's timeout of 10 s.
-        await eventually(lambda: len(hooks.contents()) == 50, seconds=5)
+        await eventually(lambda: len(hooks.contents()) == 50, limit=5)
         await eventually(lambda: stuck.open == 4)
         assert stuck.open_most == 4
 
@@ -178,7 +178,7 @@ async def test_stopped_in_the_middle_the_next_process_goes_on_at_once(
         await delivery.start()
 
         # Well before the lease of 30 s.
-        await eventually(lambda: all_in(delivery, pb.Delivery.STATE_SENT, 300), seconds=15)
+        await eventually(lambda: all_in(delivery, pb.Delivery.STATE_SENT, 300), limit=15)
         assert sent < 300
         assert len(hooks.posts) == 300
         await eventually(lambda: len(peers.ingest.events) == 300)

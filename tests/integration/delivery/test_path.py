@@ -17,10 +17,10 @@ from tests.integration.delivery.service import (
     WEBHOOK,
     a_delivery,
     a_template,
-    eventually,
     key_of,
     service,
 )
+from tests.waiting import eventually
 
 
 async def test_a_webhook_goes_out_with_its_key_and_its_place_in_the_trace(

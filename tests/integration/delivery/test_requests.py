@@ -22,9 +22,9 @@ from tests.integration.delivery.service import (
     Service,
     a_delivery,
     a_template,
-    eventually,
     service,
 )
+from tests.waiting import eventually
 
 HOST = "hooks.example.com"
 NINES = "".join(f"{{% for {name} in '0123456789' %}}" for name in "abcdefghi") + "{% endfor %}" * 9

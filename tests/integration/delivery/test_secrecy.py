@@ -15,10 +15,10 @@ from tests.integration.delivery.service import (
     WEBHOOK,
     a_delivery,
     a_template,
-    eventually,
     key_of,
     service,
 )
+from tests.waiting import eventually
 
 # Each of what must stay out of logs holds it.
 MARK = "sesame"

@@ -2,15 +2,20 @@
 
 import asyncio
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
+from prometheus_client import REGISTRY
 
-from mesh.errors import Unavailable
+from mesh.postgres import connect
 from mesh.server import Stopping
 from mesh.settings import BadSettings, load
 from services.profile.config import Config
+from services.profile.store import Observations
 from services.profile.worker import Housekeeper
+from stack.servers import Postgres
 from tests.integration.profile.world import WEEKS, Profiles, a_record, an_event
+from tests.waiting import eventually
 
 
 def housekeeper(profiles: Profiles) -> Housekeeper:
@@ -56,18 +61,35 @@ async def test_old_answers_are_forgotten_and_young_ones_kept(profiles: Profiles)
     assert [row["log_position"] for row in rows] == ["2"]
 
 
+def failures() -> float:
+    return (
+        REGISTRY.get_sample_value("beckon_worker_failures_total", {"worker": "profile_housekeeper"})
+        or 0.0
+    )
+
+
 async def test_housekeeping_outlives_a_database_that_is_away(
-    profiles: Profiles, monkeypatch: pytest.MonkeyPatch
+    profiles: Profiles, tmp_path: Path
 ) -> None:
-    keeper, stopping = housekeeper(profiles), Stopping()
+    async with (
+        Postgres(tmp_path, durable=False) as server,
+        connect(server.url, schema="profile", size=1) as away,
+    ):
+        keeper = Housekeeper(
+            Observations(away, profiles.clock),
+            profiles.clock,
+            weeks_ahead=2,
+            answers_kept=timedelta(days=1),
+        )
+        server.kill()
+        stopping, before = Stopping(), failures()
+        async with asyncio.TaskGroup() as group:
+            keeping = group.create_task(keeper.run(stopping))
+            await eventually(lambda: failures() > before)
+            still_at_it = not keeping.done()
+            stopping.set()
 
-    async def away() -> None:
-        stopping.set()
-        raise Unavailable(14, "postgres is not available")  # type: ignore[arg-type]
-
-    monkeypatch.setattr(keeper, "run_once", away)
-
-    await keeper.run(stopping)
+    assert still_at_it
 
 
 async def test_a_plan_made_on_empty_tables_still_uses_keys(profiles: Profiles) -> None:

@@ -13,15 +13,8 @@ from google.protobuf.field_mask_pb2 import FieldMask
 
 from mesh.errors import metadata_of, reason_of, violations_of
 from mesh.settings import ServerSettings
-from tests.integration.throttle.world import (
-    DAY,
-    WEBHOOK,
-    WEEK,
-    FakeClock,
-    Throttle,
-    eventually,
-    running,
-)
+from tests.integration.throttle.world import DAY, WEBHOOK, WEEK, FakeClock, Throttle, running
+from tests.waiting import eventually
 
 
 async def refused(call: Awaitable[object]) -> grpc.aio.AioRpcError:

@@ -13,7 +13,8 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from mesh.errors import metadata_of
 from mesh.settings import ServerSettings
 from stack.servers import Postgres, Redis
-from tests.integration.throttle.world import DAY, FakeClock, Throttle, eventually, running
+from tests.integration.throttle.world import DAY, FakeClock, Throttle, running
+from tests.waiting import eventually
 
 
 @pytest.fixture

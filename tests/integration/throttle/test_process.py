@@ -4,7 +4,6 @@ import asyncio
 import os
 import signal
 import sys
-from datetime import timedelta
 from pathlib import Path
 
 import grpc.aio
@@ -15,7 +14,8 @@ from beckon.throttle.v1 import throttle_service_pb2_grpc as rpc
 from mesh import client
 from mesh.callers import key_entry
 from stack.ports import free_port
-from tests.integration.throttle.world import KEY, WEBHOOK, eventually, send_id
+from tests.integration.throttle.world import KEY, WEBHOOK, send_id
+from tests.waiting import eventually
 
 ROOT = Path(__file__).parents[3]
 
@@ -66,7 +66,7 @@ async def test_two_processes_start_at_once_serve_and_end_in_order(
                     except grpc.aio.AioRpcError:
                         return False
 
-                await eventually(answers, within=timedelta(seconds=60))
+                await eventually(answers, limit=60)
         for process in processes:
             process.send_signal(signal.SIGTERM)
         outputs = [(await process.communicate())[0] for process in processes]

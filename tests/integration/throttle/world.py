@@ -1,7 +1,6 @@
 """A throttle on a real PostgreSQL and a real Redis, behind a real socket, with a clock that is told the time."""
 
-import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -159,15 +158,6 @@ class Throttle:
         return await self.caps_stub.UpdateFrequencyCap(
             caps_pb.UpdateFrequencyCapRequest(frequency_cap=message, allow_missing=True)
         )
-
-
-async def eventually(
-    holds: Callable[[], Awaitable[bool]], *, within: timedelta = timedelta(seconds=30)
-) -> None:
-    """Return when it holds; fail when it does not in time."""
-    async with asyncio.timeout(within.total_seconds()):
-        while not await holds():  # noqa: ASYNC110 — nobody sets an event for us
-            await asyncio.sleep(0.02)
 
 
 def send_id(number: int | str) -> bytes:
