@@ -19,29 +19,50 @@ SERVICES = ("ingest", "profile", "trigger", "throttle", "delivery")
 # A scope is what keys are made of: a new one belongs to whoever hands out keys, too.
 SCOPES = {
     "addresses:read",
+    "attributes:read",
+    "attributes:write",
     "campaigns:read",
     "campaigns:write",
     "caps:read",
     "caps:write",
     "decisions:read",
     "deliveries:create",
+    "deliveries:erase",
     "deliveries:read",
     "deliveries:write",
+    "devices:read",
+    "devices:retire",
+    "devices:write",
+    "erasures:record",
     "events:write",
+    "identities:write",
+    "profiles:erase",
+    "profiles:export",
     "profiles:observe",
     "profiles:read",
     "profiles:write",
     "quarantine:read",
     "quarantine:write",
+    "relations:read",
+    "relations:write",
+    "segments:read",
+    "segments:write",
     "sends:reserve",
     "sends:settle",
     "subscriptions:read",
     "subscriptions:write",
     "templates:read",
     "templates:write",
+    "traits:read",
+    "traits:write",
 }
 # A stream ends when its caller ends it.
-ENDLESS = {"beckon.ingest.v1.IngestService/StreamEvents"}
+ENDLESS = {
+    "beckon.ingest.v1.IngestService/StreamEvents",
+    "beckon.profile.v1.ProfileService/ExportProfile",
+    "beckon.profile.v1.RelationService/StreamRelated",
+    "beckon.profile.v1.SegmentService/StreamSegmentMembers",
+}
 
 
 def methods() -> Iterator[MethodDescriptor]:

@@ -108,6 +108,26 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """The profile has no address for the channel (`FAILED_PRECONDITION`).
     Metadata: `profile`, `channel`.
     """
+    ERROR_REASON_ATTRIBUTE_TYPE_CONFLICT: _ErrorReason.ValueType  # 25
+    """The attribute holds values of another type (`FAILED_PRECONDITION`).
+    Metadata: `attribute`, `type`, `got`.
+    """
+    ERROR_REASON_TOO_MANY_IDS: _ErrorReason.ValueType  # 26
+    """The profile would have more ids than one can have (`FAILED_PRECONDITION`).
+    Metadata: `resourceName`, `limit`.
+    """
+    ERROR_REASON_PERSON_ERASED: _ErrorReason.ValueType  # 27
+    """The profile was erased and is refused for a while (`FAILED_PRECONDITION`).
+    Metadata: `erasure`.
+    """
+    ERROR_REASON_EVENT_TYPE_RESERVED: _ErrorReason.ValueType  # 28
+    """Only the mesh itself writes events of this type (`PERMISSION_DENIED`).
+    Metadata: `type`.
+    """
+    ERROR_REASON_LIMIT_REACHED: _ErrorReason.ValueType  # 29
+    """A workspace has as many of these as it may (`RESOURCE_EXHAUSTED`).
+    Metadata: `collection`, `limit`.
+    """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Why a call, or one record of a batch, was refused. Travels as the `reason` of
@@ -200,5 +220,25 @@ Metadata: `host`.
 ERROR_REASON_ADDRESS_MISSING: ErrorReason.ValueType  # 24
 """The profile has no address for the channel (`FAILED_PRECONDITION`).
 Metadata: `profile`, `channel`.
+"""
+ERROR_REASON_ATTRIBUTE_TYPE_CONFLICT: ErrorReason.ValueType  # 25
+"""The attribute holds values of another type (`FAILED_PRECONDITION`).
+Metadata: `attribute`, `type`, `got`.
+"""
+ERROR_REASON_TOO_MANY_IDS: ErrorReason.ValueType  # 26
+"""The profile would have more ids than one can have (`FAILED_PRECONDITION`).
+Metadata: `resourceName`, `limit`.
+"""
+ERROR_REASON_PERSON_ERASED: ErrorReason.ValueType  # 27
+"""The profile was erased and is refused for a while (`FAILED_PRECONDITION`).
+Metadata: `erasure`.
+"""
+ERROR_REASON_EVENT_TYPE_RESERVED: ErrorReason.ValueType  # 28
+"""Only the mesh itself writes events of this type (`PERMISSION_DENIED`).
+Metadata: `type`.
+"""
+ERROR_REASON_LIMIT_REACHED: ErrorReason.ValueType  # 29
+"""A workspace has as many of these as it may (`RESOURCE_EXHAUSTED`).
+Metadata: `collection`, `limit`.
 """
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

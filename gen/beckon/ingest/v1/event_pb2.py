@@ -28,7 +28,7 @@ from google.protobuf import struct_pb2 as google_dot_protobuf_dot_struct__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1c\x62\x65\x63kon/ingest/v1/event.proto\x12\x10\x62\x65\x63kon.ingest.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x90\x03\n\x05\x45vent\x12\x39\n\x08\x65vent_id\x18\x01 \x01(\tB\'\xe2\x41\x01\x02\xbaH r\x1e\x32\x1c^[A-Za-z0-9._~@+:=-]{1,128}$\x12/\n\x04type\x18\x02 \x01(\tB!\xe2\x41\x01\x02\xbaH\x1ar\x18\x32\x16^[a-z][a-z0-9_]{0,62}$\x12\x61\n\x07profile\x18\x03 \x01(\tBP\xe2\x41\x01\x02\xbaHIrG2E^workspaces/[a-z][a-z0-9-]{0,62}/profiles/[A-Za-z0-9._~@+:=-]{1,128}$\x12\x34\n\noccur_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x01\x12\x1f\n\x0fproperties_json\x18\x05 \x01(\x0c\x42\x04\xe2\x41\x01\x01H\x00\x12\x33\n\nproperties\x18\x06 \x01(\x0b\x32\x17.google.protobuf.StructB\x04\xe2\x41\x01\x01H\x00\x12\x19\n\x0btraceparent\x18\x07 \x01(\tB\x04\xe2\x41\x01\x01\x42\x11\n\x0fproperties_form\"y\n\tLogRecord\x12\x11\n\tworkspace\x18\x01 \x01(\t\x12\x17\n\x0freceive_time_us\x18\x02 \x01(\x03\x12\x17\n\x0f\x63lock_offset_us\x18\x03 \x01(\x03\x12\'\n\x06\x65vents\x18\x04 \x03(\x0b\x32\x17.beckon.ingest.v1.Eventb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1c\x62\x65\x63kon/ingest/v1/event.proto\x12\x10\x62\x65\x63kon.ingest.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xb9\x03\n\x05\x45vent\x12\x39\n\x08\x65vent_id\x18\x01 \x01(\tB\'\xe2\x41\x01\x02\xbaH r\x1e\x32\x1c^[A-Za-z0-9._~@+:=-]{1,128}$\x12/\n\x04type\x18\x02 \x01(\tB!\xe2\x41\x01\x02\xbaH\x1ar\x18\x32\x16^[a-z][a-z0-9_]{0,62}$\x12\x61\n\x07profile\x18\x03 \x01(\tBP\xe2\x41\x01\x02\xbaHIrG2E^workspaces/[a-z][a-z0-9-]{0,62}/profiles/[A-Za-z0-9._~@+:=-]{1,128}$\x12\x34\n\noccur_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x01\x12\x1f\n\x0fproperties_json\x18\x05 \x01(\x0c\x42\x04\xe2\x41\x01\x01H\x00\x12\x33\n\nproperties\x18\x06 \x01(\x0b\x32\x17.google.protobuf.StructB\x04\xe2\x41\x01\x01H\x00\x12\x19\n\x0btraceparent\x18\x07 \x01(\tB\x04\xe2\x41\x01\x01\x12\'\n\x11\x63onsistency_token\x18\x08 \x01(\tB\x0c\xe2\x41\x01\x01\xbaH\x05r\x03\x18\x80\x01\x42\x11\n\x0fproperties_form\"y\n\tLogRecord\x12\x11\n\tworkspace\x18\x01 \x01(\t\x12\x17\n\x0freceive_time_us\x18\x02 \x01(\x03\x12\x17\n\x0f\x63lock_offset_us\x18\x03 \x01(\x03\x12\'\n\x06\x65vents\x18\x04 \x03(\x0b\x32\x17.beckon.ingest.v1.Eventb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -49,8 +49,10 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_EVENT'].fields_by_name['properties']._serialized_options = b'\342A\001\001'
   _globals['_EVENT'].fields_by_name['traceparent']._loaded_options = None
   _globals['_EVENT'].fields_by_name['traceparent']._serialized_options = b'\342A\001\001'
+  _globals['_EVENT'].fields_by_name['consistency_token']._loaded_options = None
+  _globals['_EVENT'].fields_by_name['consistency_token']._serialized_options = b'\342A\001\001\272H\005r\003\030\200\001'
   _globals['_EVENT']._serialized_start=176
-  _globals['_EVENT']._serialized_end=576
-  _globals['_LOGRECORD']._serialized_start=578
-  _globals['_LOGRECORD']._serialized_end=699
+  _globals['_EVENT']._serialized_end=617
+  _globals['_LOGRECORD']._serialized_start=619
+  _globals['_LOGRECORD']._serialized_end=740
 # @@protoc_insertion_point(module_scope)

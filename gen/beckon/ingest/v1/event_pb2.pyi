@@ -33,6 +33,7 @@ class Event(_message.Message):
     PROPERTIES_JSON_FIELD_NUMBER: _builtins.int
     PROPERTIES_FIELD_NUMBER: _builtins.int
     TRACEPARENT_FIELD_NUMBER: _builtins.int
+    CONSISTENCY_TOKEN_FIELD_NUMBER: _builtins.int
     event_id: _builtins.str
     """Chosen by the caller, unique in the workspace: 1 to 128 characters of
     `A-Z a-z 0-9 . _ ~ @ + : = -`. An id counts once in 7 days: the same id with
@@ -44,7 +45,12 @@ class Event(_message.Message):
     """What happened, in past-tense snake_case: `order_placed`. 1 to 63 characters.
     `profile_updated` sets attributes of the profile from its properties (null
     unsets one); the keys `email`, `phone`, `time_zone` and `locale` set the
-    fields of that name.
+    fields of that name; `$set_once`, `$increment`, `$append`, `$remove` and
+    `$unset` hold operations as in `ProfilePatch`. `identify` says which ids are
+    one person: `anonymous_id` or `alias`, an id or a list of at most 10, are
+    united with `profile`; `attributes` is taken as by `profile_updated`. Types
+    that only the mesh writes are refused from callers: `profile_merged`,
+    `profile_unmerged`, `profile_erased`, `segment_entered`, `segment_exited`.
     """
     profile: _builtins.str
     """Who did it: `workspaces/{workspace}/profiles/{profile}`, in the workspace of
@@ -58,6 +64,11 @@ class Event(_message.Message):
     traceparent: _builtins.str
     """W3C Trace Context `traceparent` of what led to the event, 55 characters.
     Absent or malformed: a trace begins here.
+    """
+    consistency_token: _builtins.str
+    """`Profile.consistency_token` of an earlier write: the event is judged with
+    that write or a later one. Where profile does not have it (it was restored
+    from a backup) the event waits in the quarantine. At most 128 characters.
     """
     @_builtins.property
     def occur_time(self) -> _timestamp_pb2.Timestamp:
@@ -82,10 +93,11 @@ class Event(_message.Message):
         properties_json: _builtins.bytes = ...,
         properties: _struct_pb2.Struct | None = ...,
         traceparent: _builtins.str = ...,
+        consistency_token: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["occur_time", b"occur_time", "properties", b"properties", "properties_form", b"properties_form", "properties_json", b"properties_json"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["event_id", b"event_id", "occur_time", b"occur_time", "profile", b"profile", "properties", b"properties", "properties_form", b"properties_form", "properties_json", b"properties_json", "traceparent", b"traceparent", "type", b"type"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["consistency_token", b"consistency_token", "event_id", b"event_id", "occur_time", b"occur_time", "profile", b"profile", "properties", b"properties", "properties_form", b"properties_form", "properties_json", b"properties_json", "traceparent", b"traceparent", "type", b"type"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_properties_form: _TypeAlias = _typing.Literal["properties_json", "properties"]  # noqa: Y015
     _WhichOneofArgType_properties_form: _TypeAlias = _typing.Literal["properties_form", b"properties_form"]  # noqa: Y015

@@ -24,10 +24,11 @@ _sym_db = _symbol_database.Default()
 
 from beckon.ingest.v1 import event_pb2 as beckon_dot_ingest_dot_v1_dot_event__pb2
 from beckon.options.v1 import access_pb2 as beckon_dot_options_dot_v1_dot_access__pb2
+from beckon.profile.v1 import device_service_pb2 as beckon_dot_profile_dot_v1_dot_device__service__pb2
 from google.rpc import status_pb2 as google_dot_rpc_dot_status__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n+beckon/profile/v1/observation_service.proto\x12\x11\x62\x65\x63kon.profile.v1\x1a\x1c\x62\x65\x63kon/ingest/v1/event.proto\x1a\x1e\x62\x65\x63kon/options/v1/access.proto\x1a\x17google/rpc/status.proto\"b\n\x0eObservedRecord\x12\x11\n\tpartition\x18\x01 \x01(\x05\x12\x10\n\x08position\x18\x02 \x01(\t\x12+\n\x06record\x18\x03 \x01(\x0b\x32\x1b.beckon.ingest.v1.LogRecord\"b\n\x14ObserveEventsRequest\x12\x32\n\x07records\x18\x01 \x03(\x0b\x32!.beckon.profile.v1.ObservedRecord\x12\x16\n\x0estanding_types\x18\x02 \x03(\t\"\x89\x02\n\x08Standing\x12\x17\n\x0f\x61ttributes_json\x18\x01 \x01(\x0c\x12\x11\n\ttime_zone\x18\x02 \x01(\t\x12\x0e\n\x06locale\x18\x03 \x01(\t\x12\x35\n\x08\x63ounters\x18\x04 \x03(\x0b\x32#.beckon.profile.v1.Standing.Counter\x12\x1a\n\x12\x66irst_seen_time_us\x18\x05 \x01(\x03\x12\x19\n\x11last_seen_time_us\x18\x06 \x01(\x03\x1aS\n\x07\x43ounter\x12\x0c\n\x04type\x18\x01 \x01(\t\x12\r\n\x05\x63ount\x18\x02 \x01(\x03\x12\x15\n\rfirst_time_us\x18\x03 \x01(\x03\x12\x14\n\x0clast_time_us\x18\x04 \x01(\x03\"\x8b\x03\n\x15ObserveEventsResponse\x12.\n\tstandings\x18\x01 \x03(\x0b\x32\x1b.beckon.profile.v1.Standing\x12U\n\x0f\x65vent_standings\x18\x02 \x03(\x0b\x32<.beckon.profile.v1.ObserveEventsResponse.EventStandingsEntry\x12\x18\n\x10\x64uplicate_events\x18\x03 \x03(\x05\x12Q\n\rfailed_events\x18\x04 \x03(\x0b\x32:.beckon.profile.v1.ObserveEventsResponse.FailedEventsEntry\x1a\x35\n\x13\x45ventStandingsEntry\x12\x0b\n\x03key\x18\x01 \x01(\x05\x12\r\n\x05value\x18\x02 \x01(\x05:\x02\x38\x01\x1aG\n\x11\x46\x61iledEventsEntry\x12\x0b\n\x03key\x18\x01 \x01(\x05\x12!\n\x05value\x18\x02 \x01(\x0b\x32\x12.google.rpc.Status:\x02\x38\x01\",\n\x18\x42\x61tchGetStandingsRequest\x12\x10\n\x08profiles\x18\x01 \x03(\t\"K\n\x19\x42\x61tchGetStandingsResponse\x12.\n\tstandings\x18\x01 \x03(\x0b\x32\x1b.beckon.profile.v1.Standing\",\n\x18\x42\x61tchGetAddressesRequest\x12\x10\n\x08profiles\x18\x01 \x03(\t\")\n\tAddresses\x12\r\n\x05\x65mail\x18\x01 \x01(\t\x12\r\n\x05phone\x18\x02 \x01(\t\"L\n\x19\x42\x61tchGetAddressesResponse\x12/\n\taddresses\x18\x01 \x03(\x0b\x32\x1c.beckon.profile.v1.Addresses2\xa9\x03\n\x12ObservationService\x12}\n\rObserveEvents\x12\'.beckon.profile.v1.ObserveEventsRequest\x1a(.beckon.profile.v1.ObserveEventsResponse\"\x19\x90\x02\x02\xba\xd7\x18\x12\n\x10profiles:observe\x12\x89\x01\n\x11\x42\x61tchGetStandings\x12+.beckon.profile.v1.BatchGetStandingsRequest\x1a,.beckon.profile.v1.BatchGetStandingsResponse\"\x19\x90\x02\x01\xba\xd7\x18\x12\n\x10profiles:observe\x12\x87\x01\n\x11\x42\x61tchGetAddresses\x12+.beckon.profile.v1.BatchGetAddressesRequest\x1a,.beckon.profile.v1.BatchGetAddressesResponse\"\x17\x90\x02\x01\xba\xd7\x18\x10\n\x0e\x61\x64\x64resses:readb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n+beckon/profile/v1/observation_service.proto\x12\x11\x62\x65\x63kon.profile.v1\x1a\x1c\x62\x65\x63kon/ingest/v1/event.proto\x1a\x1e\x62\x65\x63kon/options/v1/access.proto\x1a&beckon/profile/v1/device_service.proto\x1a\x17google/rpc/status.proto\"b\n\x0eObservedRecord\x12\x11\n\tpartition\x18\x01 \x01(\x05\x12\x10\n\x08position\x18\x02 \x01(\t\x12+\n\x06record\x18\x03 \x01(\x0b\x32\x1b.beckon.ingest.v1.LogRecord\"b\n\x14ObserveEventsRequest\x12\x32\n\x07records\x18\x01 \x03(\x0b\x32!.beckon.profile.v1.ObservedRecord\x12\x16\n\x0estanding_types\x18\x02 \x03(\t\"\xc6\x02\n\x08Standing\x12\x17\n\x0f\x61ttributes_json\x18\x01 \x01(\x0c\x12\x11\n\ttime_zone\x18\x02 \x01(\t\x12\x0e\n\x06locale\x18\x03 \x01(\t\x12\x35\n\x08\x63ounters\x18\x04 \x03(\x0b\x32#.beckon.profile.v1.Standing.Counter\x12\x1a\n\x12\x66irst_seen_time_us\x18\x05 \x01(\x03\x12\x19\n\x11last_seen_time_us\x18\x06 \x01(\x03\x12\x12\n\nprofile_id\x18\x07 \x01(\t\x12\x13\n\x0btraits_json\x18\x08 \x01(\x0c\x12\x12\n\nmember_ids\x18\t \x03(\t\x1aS\n\x07\x43ounter\x12\x0c\n\x04type\x18\x01 \x01(\t\x12\r\n\x05\x63ount\x18\x02 \x01(\x03\x12\x15\n\rfirst_time_us\x18\x03 \x01(\x03\x12\x14\n\x0clast_time_us\x18\x04 \x01(\x03\"\xa2\x03\n\x15ObserveEventsResponse\x12.\n\tstandings\x18\x01 \x03(\x0b\x32\x1b.beckon.profile.v1.Standing\x12U\n\x0f\x65vent_standings\x18\x02 \x03(\x0b\x32<.beckon.profile.v1.ObserveEventsResponse.EventStandingsEntry\x12\x18\n\x10\x64uplicate_events\x18\x03 \x03(\x05\x12Q\n\rfailed_events\x18\x04 \x03(\x0b\x32:.beckon.profile.v1.ObserveEventsResponse.FailedEventsEntry\x12\x15\n\rerased_events\x18\x05 \x03(\x05\x1a\x35\n\x13\x45ventStandingsEntry\x12\x0b\n\x03key\x18\x01 \x01(\x05\x12\r\n\x05value\x18\x02 \x01(\x05:\x02\x38\x01\x1aG\n\x11\x46\x61iledEventsEntry\x12\x0b\n\x03key\x18\x01 \x01(\x05\x12!\n\x05value\x18\x02 \x01(\x0b\x32\x12.google.rpc.Status:\x02\x38\x01\",\n\x18\x42\x61tchGetStandingsRequest\x12\x10\n\x08profiles\x18\x01 \x03(\t\"K\n\x19\x42\x61tchGetStandingsResponse\x12.\n\tstandings\x18\x01 \x03(\x0b\x32\x1b.beckon.profile.v1.Standing\",\n\x18\x42\x61tchGetAddressesRequest\x12\x10\n\x08profiles\x18\x01 \x03(\t\"\xd9\x01\n\tAddresses\x12\r\n\x05\x65mail\x18\x01 \x01(\t\x12\r\n\x05phone\x18\x02 \x01(\t\x12\x34\n\x07\x64\x65vices\x18\x03 \x03(\x0b\x32#.beckon.profile.v1.Addresses.Device\x1ax\n\x06\x44\x65vice\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x34\n\x08platform\x18\x02 \x01(\x0e\x32\".beckon.profile.v1.Device.Platform\x12\r\n\x05token\x18\x03 \x01(\t\x12\x0b\n\x03\x61pp\x18\x04 \x01(\t\x12\x0e\n\x06locale\x18\x05 \x01(\t\"L\n\x19\x42\x61tchGetAddressesResponse\x12/\n\taddresses\x18\x01 \x03(\x0b\x32\x1c.beckon.profile.v1.Addresses\"\x9a\x01\n\x16\x42\x61tchFindEventsRequest\x12@\n\x07queries\x18\x01 \x03(\x0b\x32/.beckon.profile.v1.BatchFindEventsRequest.Query\x1a>\n\x05Query\x12\x0f\n\x07profile\x18\x01 \x01(\t\x12\r\n\x05types\x18\x02 \x03(\t\x12\x15\n\rsince_time_us\x18\x03 \x01(\x03\"\xac\x02\n\x17\x42\x61tchFindEventsResponse\x12?\n\x05\x66ound\x18\x01 \x03(\x0b\x32\x30.beckon.profile.v1.BatchFindEventsResponse.Found\x1aI\n\x05\x46ound\x12@\n\x06\x65vents\x18\x01 \x03(\x0b\x32\x30.beckon.profile.v1.BatchFindEventsResponse.Event\x1a\x84\x01\n\x05\x45vent\x12\x10\n\x08\x65vent_id\x18\x01 \x01(\t\x12\x0c\n\x04type\x18\x02 \x01(\t\x12\x15\n\roccur_time_us\x18\x03 \x01(\x03\x12\x17\n\x0freceive_time_us\x18\x04 \x01(\x03\x12\x17\n\x0fproperties_json\x18\x05 \x01(\x0c\x12\x12\n\nprofile_id\x18\x06 \x01(\t2\xaf\x04\n\x12ObservationService\x12}\n\rObserveEvents\x12\'.beckon.profile.v1.ObserveEventsRequest\x1a(.beckon.profile.v1.ObserveEventsResponse\"\x19\x90\x02\x02\xba\xd7\x18\x12\n\x10profiles:observe\x12\x89\x01\n\x11\x42\x61tchGetStandings\x12+.beckon.profile.v1.BatchGetStandingsRequest\x1a,.beckon.profile.v1.BatchGetStandingsResponse\"\x19\x90\x02\x01\xba\xd7\x18\x12\n\x10profiles:observe\x12\x87\x01\n\x11\x42\x61tchGetAddresses\x12+.beckon.profile.v1.BatchGetAddressesRequest\x1a,.beckon.profile.v1.BatchGetAddressesResponse\"\x17\x90\x02\x01\xba\xd7\x18\x10\n\x0e\x61\x64\x64resses:read\x12\x83\x01\n\x0f\x42\x61tchFindEvents\x12).beckon.profile.v1.BatchFindEventsRequest\x1a*.beckon.profile.v1.BatchFindEventsResponse\"\x19\x90\x02\x02\xba\xd7\x18\x12\n\x10profiles:observeb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -44,30 +45,44 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_OBSERVATIONSERVICE'].methods_by_name['BatchGetStandings']._serialized_options = b'\220\002\001\272\327\030\022\n\020profiles:observe'
   _globals['_OBSERVATIONSERVICE'].methods_by_name['BatchGetAddresses']._loaded_options = None
   _globals['_OBSERVATIONSERVICE'].methods_by_name['BatchGetAddresses']._serialized_options = b'\220\002\001\272\327\030\020\n\016addresses:read'
-  _globals['_OBSERVEDRECORD']._serialized_start=153
-  _globals['_OBSERVEDRECORD']._serialized_end=251
-  _globals['_OBSERVEEVENTSREQUEST']._serialized_start=253
-  _globals['_OBSERVEEVENTSREQUEST']._serialized_end=351
-  _globals['_STANDING']._serialized_start=354
-  _globals['_STANDING']._serialized_end=619
-  _globals['_STANDING_COUNTER']._serialized_start=536
-  _globals['_STANDING_COUNTER']._serialized_end=619
-  _globals['_OBSERVEEVENTSRESPONSE']._serialized_start=622
-  _globals['_OBSERVEEVENTSRESPONSE']._serialized_end=1017
-  _globals['_OBSERVEEVENTSRESPONSE_EVENTSTANDINGSENTRY']._serialized_start=891
-  _globals['_OBSERVEEVENTSRESPONSE_EVENTSTANDINGSENTRY']._serialized_end=944
-  _globals['_OBSERVEEVENTSRESPONSE_FAILEDEVENTSENTRY']._serialized_start=946
-  _globals['_OBSERVEEVENTSRESPONSE_FAILEDEVENTSENTRY']._serialized_end=1017
-  _globals['_BATCHGETSTANDINGSREQUEST']._serialized_start=1019
-  _globals['_BATCHGETSTANDINGSREQUEST']._serialized_end=1063
-  _globals['_BATCHGETSTANDINGSRESPONSE']._serialized_start=1065
-  _globals['_BATCHGETSTANDINGSRESPONSE']._serialized_end=1140
-  _globals['_BATCHGETADDRESSESREQUEST']._serialized_start=1142
-  _globals['_BATCHGETADDRESSESREQUEST']._serialized_end=1186
-  _globals['_ADDRESSES']._serialized_start=1188
-  _globals['_ADDRESSES']._serialized_end=1229
-  _globals['_BATCHGETADDRESSESRESPONSE']._serialized_start=1231
-  _globals['_BATCHGETADDRESSESRESPONSE']._serialized_end=1307
-  _globals['_OBSERVATIONSERVICE']._serialized_start=1310
-  _globals['_OBSERVATIONSERVICE']._serialized_end=1735
+  _globals['_OBSERVATIONSERVICE'].methods_by_name['BatchFindEvents']._loaded_options = None
+  _globals['_OBSERVATIONSERVICE'].methods_by_name['BatchFindEvents']._serialized_options = b'\220\002\002\272\327\030\022\n\020profiles:observe'
+  _globals['_OBSERVEDRECORD']._serialized_start=193
+  _globals['_OBSERVEDRECORD']._serialized_end=291
+  _globals['_OBSERVEEVENTSREQUEST']._serialized_start=293
+  _globals['_OBSERVEEVENTSREQUEST']._serialized_end=391
+  _globals['_STANDING']._serialized_start=394
+  _globals['_STANDING']._serialized_end=720
+  _globals['_STANDING_COUNTER']._serialized_start=637
+  _globals['_STANDING_COUNTER']._serialized_end=720
+  _globals['_OBSERVEEVENTSRESPONSE']._serialized_start=723
+  _globals['_OBSERVEEVENTSRESPONSE']._serialized_end=1141
+  _globals['_OBSERVEEVENTSRESPONSE_EVENTSTANDINGSENTRY']._serialized_start=1015
+  _globals['_OBSERVEEVENTSRESPONSE_EVENTSTANDINGSENTRY']._serialized_end=1068
+  _globals['_OBSERVEEVENTSRESPONSE_FAILEDEVENTSENTRY']._serialized_start=1070
+  _globals['_OBSERVEEVENTSRESPONSE_FAILEDEVENTSENTRY']._serialized_end=1141
+  _globals['_BATCHGETSTANDINGSREQUEST']._serialized_start=1143
+  _globals['_BATCHGETSTANDINGSREQUEST']._serialized_end=1187
+  _globals['_BATCHGETSTANDINGSRESPONSE']._serialized_start=1189
+  _globals['_BATCHGETSTANDINGSRESPONSE']._serialized_end=1264
+  _globals['_BATCHGETADDRESSESREQUEST']._serialized_start=1266
+  _globals['_BATCHGETADDRESSESREQUEST']._serialized_end=1310
+  _globals['_ADDRESSES']._serialized_start=1313
+  _globals['_ADDRESSES']._serialized_end=1530
+  _globals['_ADDRESSES_DEVICE']._serialized_start=1410
+  _globals['_ADDRESSES_DEVICE']._serialized_end=1530
+  _globals['_BATCHGETADDRESSESRESPONSE']._serialized_start=1532
+  _globals['_BATCHGETADDRESSESRESPONSE']._serialized_end=1608
+  _globals['_BATCHFINDEVENTSREQUEST']._serialized_start=1611
+  _globals['_BATCHFINDEVENTSREQUEST']._serialized_end=1765
+  _globals['_BATCHFINDEVENTSREQUEST_QUERY']._serialized_start=1703
+  _globals['_BATCHFINDEVENTSREQUEST_QUERY']._serialized_end=1765
+  _globals['_BATCHFINDEVENTSRESPONSE']._serialized_start=1768
+  _globals['_BATCHFINDEVENTSRESPONSE']._serialized_end=2068
+  _globals['_BATCHFINDEVENTSRESPONSE_FOUND']._serialized_start=1860
+  _globals['_BATCHFINDEVENTSRESPONSE_FOUND']._serialized_end=1933
+  _globals['_BATCHFINDEVENTSRESPONSE_EVENT']._serialized_start=1936
+  _globals['_BATCHFINDEVENTSRESPONSE_EVENT']._serialized_end=2068
+  _globals['_OBSERVATIONSERVICE']._serialized_start=2071
+  _globals['_OBSERVATIONSERVICE']._serialized_end=2630
 # @@protoc_insertion_point(module_scope)

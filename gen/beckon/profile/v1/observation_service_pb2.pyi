@@ -4,6 +4,7 @@ isort:skip_file
 What the other services of the mesh ask of profile. Not for callers outside."""
 
 from beckon.ingest.v1 import event_pb2 as _event_pb2
+from beckon.profile.v1 import device_service_pb2 as _device_service_pb2
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
@@ -130,6 +131,9 @@ class Standing(_message.Message):
     COUNTERS_FIELD_NUMBER: _builtins.int
     FIRST_SEEN_TIME_US_FIELD_NUMBER: _builtins.int
     LAST_SEEN_TIME_US_FIELD_NUMBER: _builtins.int
+    PROFILE_ID_FIELD_NUMBER: _builtins.int
+    TRAITS_JSON_FIELD_NUMBER: _builtins.int
+    MEMBER_IDS_FIELD_NUMBER: _builtins.int
     attributes_json: _builtins.bytes
     """Attributes as a JSON object."""
     time_zone: _builtins.str
@@ -140,9 +144,19 @@ class Standing(_message.Message):
     """First occurrence of any event, in microseconds since the epoch; 0: none."""
     last_seen_time_us: _builtins.int
     """Latest occurrence of any event, in microseconds since the epoch; 0: none."""
+    profile_id: _builtins.str
+    """Under which id the person goes. Empty: under the one asked about; else that
+    one is united with this.
+    """
+    traits_json: _builtins.bytes
+    """Traits as a JSON object of numbers; empty: none."""
     @_builtins.property
     def counters(self) -> _containers.RepeatedCompositeFieldContainer[Global___Standing.Counter]:
         """Counters of all types seen."""
+
+    @_builtins.property
+    def member_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """All ids of the person; empty: only the one asked about."""
 
     def __init__(
         self,
@@ -153,10 +167,13 @@ class Standing(_message.Message):
         counters: _abc.Iterable[Global___Standing.Counter] | None = ...,
         first_seen_time_us: _builtins.int = ...,
         last_seen_time_us: _builtins.int = ...,
+        profile_id: _builtins.str = ...,
+        traits_json: _builtins.bytes = ...,
+        member_ids: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attributes_json", b"attributes_json", "counters", b"counters", "first_seen_time_us", b"first_seen_time_us", "last_seen_time_us", b"last_seen_time_us", "locale", b"locale", "time_zone", b"time_zone"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attributes_json", b"attributes_json", "counters", b"counters", "first_seen_time_us", b"first_seen_time_us", "last_seen_time_us", b"last_seen_time_us", "locale", b"locale", "member_ids", b"member_ids", "profile_id", b"profile_id", "time_zone", b"time_zone", "traits_json", b"traits_json"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -215,6 +232,7 @@ class ObserveEventsResponse(_message.Message):
     EVENT_STANDINGS_FIELD_NUMBER: _builtins.int
     DUPLICATE_EVENTS_FIELD_NUMBER: _builtins.int
     FAILED_EVENTS_FIELD_NUMBER: _builtins.int
+    ERASED_EVENTS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def standings(self) -> _containers.RepeatedCompositeFieldContainer[Global___Standing]:
         """Standings that `event_standings` points into."""
@@ -236,6 +254,12 @@ class ObserveEventsResponse(_message.Message):
         content the store refuses), by index: for the quarantine.
         """
 
+    @_builtins.property
+    def erased_events(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Indexes of events of people who were erased: refused, kept nowhere, not
+        even in quarantine.
+        """
+
     def __init__(
         self,
         *,
@@ -243,10 +267,11 @@ class ObserveEventsResponse(_message.Message):
         event_standings: _abc.Mapping[_builtins.int, _builtins.int] | None = ...,
         duplicate_events: _abc.Iterable[_builtins.int] | None = ...,
         failed_events: _abc.Mapping[_builtins.int, _status_pb2.Status] | None = ...,
+        erased_events: _abc.Iterable[_builtins.int] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["duplicate_events", b"duplicate_events", "event_standings", b"event_standings", "failed_events", b"failed_events", "standings", b"standings"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["duplicate_events", b"duplicate_events", "erased_events", b"erased_events", "event_standings", b"event_standings", "failed_events", b"failed_events", "standings", b"standings"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -330,21 +355,63 @@ class Addresses(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
+    @_typing.final
+    class Device(_message.Message):
+        """An app or browser to push to."""
+
+        DESCRIPTOR: _descriptor.Descriptor
+
+        NAME_FIELD_NUMBER: _builtins.int
+        PLATFORM_FIELD_NUMBER: _builtins.int
+        TOKEN_FIELD_NUMBER: _builtins.int
+        APP_FIELD_NUMBER: _builtins.int
+        LOCALE_FIELD_NUMBER: _builtins.int
+        name: _builtins.str
+        """`workspaces/{workspace}/profiles/{profile}/devices/{device}`."""
+        platform: _device_service_pb2.Device.Platform.ValueType
+        """Who carries the push."""
+        token: _builtins.str
+        """What the provider knows it by."""
+        app: _builtins.str
+        """Which app."""
+        locale: _builtins.str
+        """BCP 47 tag; empty: unknown."""
+        def __init__(
+            self,
+            *,
+            name: _builtins.str = ...,
+            platform: _device_service_pb2.Device.Platform.ValueType = ...,
+            token: _builtins.str = ...,
+            app: _builtins.str = ...,
+            locale: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["app", b"app", "locale", b"locale", "name", b"name", "platform", b"platform", "token", b"token"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     EMAIL_FIELD_NUMBER: _builtins.int
     PHONE_FIELD_NUMBER: _builtins.int
+    DEVICES_FIELD_NUMBER: _builtins.int
     email: _builtins.str
     """E-mail address; empty: none."""
     phone: _builtins.str
     """E.164 number; empty: none."""
+    @_builtins.property
+    def devices(self) -> _containers.RepeatedCompositeFieldContainer[Global___Addresses.Device]:
+        """Active devices, last seen first."""
+
     def __init__(
         self,
         *,
         email: _builtins.str = ...,
         phone: _builtins.str = ...,
+        devices: _abc.Iterable[Global___Addresses.Device] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["email", b"email", "phone", b"phone"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["devices", b"devices", "email", b"email", "phone", b"phone"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -373,3 +440,143 @@ class BatchGetAddressesResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___BatchGetAddressesResponse: _TypeAlias = BatchGetAddressesResponse  # noqa: Y015
+
+@_typing.final
+class BatchFindEventsRequest(_message.Message):
+    """Request for `BatchFindEvents`."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class Query(_message.Message):
+        """What to find of one person."""
+
+        DESCRIPTOR: _descriptor.Descriptor
+
+        PROFILE_FIELD_NUMBER: _builtins.int
+        TYPES_FIELD_NUMBER: _builtins.int
+        SINCE_TIME_US_FIELD_NUMBER: _builtins.int
+        profile: _builtins.str
+        """Profile name; events of all ids united in it are found."""
+        since_time_us: _builtins.int
+        """Occurred at or after this, in microseconds since the epoch."""
+        @_builtins.property
+        def types(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+            """Event types."""
+
+        def __init__(
+            self,
+            *,
+            profile: _builtins.str = ...,
+            types: _abc.Iterable[_builtins.str] | None = ...,
+            since_time_us: _builtins.int = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["profile", b"profile", "since_time_us", b"since_time_us", "types", b"types"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    QUERIES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def queries(self) -> _containers.RepeatedCompositeFieldContainer[Global___BatchFindEventsRequest.Query]:
+        """1 to 250."""
+
+    def __init__(
+        self,
+        *,
+        queries: _abc.Iterable[Global___BatchFindEventsRequest.Query] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["queries", b"queries"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BatchFindEventsRequest: _TypeAlias = BatchFindEventsRequest  # noqa: Y015
+
+@_typing.final
+class BatchFindEventsResponse(_message.Message):
+    """Response for `BatchFindEvents`."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class Found(_message.Message):
+        """What was found."""
+
+        DESCRIPTOR: _descriptor.Descriptor
+
+        EVENTS_FIELD_NUMBER: _builtins.int
+        @_builtins.property
+        def events(self) -> _containers.RepeatedCompositeFieldContainer[Global___BatchFindEventsResponse.Event]:
+            """By time of occurrence."""
+
+        def __init__(
+            self,
+            *,
+            events: _abc.Iterable[Global___BatchFindEventsResponse.Event] | None = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["events", b"events"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    @_typing.final
+    class Event(_message.Message):
+        """One event."""
+
+        DESCRIPTOR: _descriptor.Descriptor
+
+        EVENT_ID_FIELD_NUMBER: _builtins.int
+        TYPE_FIELD_NUMBER: _builtins.int
+        OCCUR_TIME_US_FIELD_NUMBER: _builtins.int
+        RECEIVE_TIME_US_FIELD_NUMBER: _builtins.int
+        PROPERTIES_JSON_FIELD_NUMBER: _builtins.int
+        PROFILE_ID_FIELD_NUMBER: _builtins.int
+        event_id: _builtins.str
+        """The caller's id of it."""
+        type: _builtins.str
+        """What happened."""
+        occur_time_us: _builtins.int
+        """When, in microseconds since the epoch, by the corrected clock."""
+        receive_time_us: _builtins.int
+        """When it was received, in microseconds since the epoch."""
+        properties_json: _builtins.bytes
+        """Its properties, a JSON object."""
+        profile_id: _builtins.str
+        """Under which id."""
+        def __init__(
+            self,
+            *,
+            event_id: _builtins.str = ...,
+            type: _builtins.str = ...,
+            occur_time_us: _builtins.int = ...,
+            receive_time_us: _builtins.int = ...,
+            properties_json: _builtins.bytes = ...,
+            profile_id: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["event_id", b"event_id", "occur_time_us", b"occur_time_us", "profile_id", b"profile_id", "properties_json", b"properties_json", "receive_time_us", b"receive_time_us", "type", b"type"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    FOUND_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def found(self) -> _containers.RepeatedCompositeFieldContainer[Global___BatchFindEventsResponse.Found]:
+        """In the order of the queries."""
+
+    def __init__(
+        self,
+        *,
+        found: _abc.Iterable[Global___BatchFindEventsResponse.Found] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["found", b"found"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BatchFindEventsResponse: _TypeAlias = BatchFindEventsResponse  # noqa: Y015

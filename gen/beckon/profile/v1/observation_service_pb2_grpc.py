@@ -51,6 +51,11 @@ class ObservationServiceStub(object):
                 request_serializer=beckon_dot_profile_dot_v1_dot_observation__service__pb2.BatchGetAddressesRequest.SerializeToString,
                 response_deserializer=beckon_dot_profile_dot_v1_dot_observation__service__pb2.BatchGetAddressesResponse.FromString,
                 _registered_method=True)
+        self.BatchFindEvents = channel.unary_unary(
+                '/beckon.profile.v1.ObservationService/BatchFindEvents',
+                request_serializer=beckon_dot_profile_dot_v1_dot_observation__service__pb2.BatchFindEventsRequest.SerializeToString,
+                response_deserializer=beckon_dot_profile_dot_v1_dot_observation__service__pb2.BatchFindEventsResponse.FromString,
+                _registered_method=True)
 
 
 class ObservationServiceServicer(object):
@@ -81,6 +86,15 @@ class ObservationServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def BatchFindEvents(self, request, context):
+        """Returns what people did since a time, by type: what an exception would have
+        heard had two ids been one from the start. At most 1,000 events a person,
+        the latest.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_ObservationServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -98,6 +112,11 @@ def add_ObservationServiceServicer_to_server(servicer, server):
                     servicer.BatchGetAddresses,
                     request_deserializer=beckon_dot_profile_dot_v1_dot_observation__service__pb2.BatchGetAddressesRequest.FromString,
                     response_serializer=beckon_dot_profile_dot_v1_dot_observation__service__pb2.BatchGetAddressesResponse.SerializeToString,
+            ),
+            'BatchFindEvents': grpc.unary_unary_rpc_method_handler(
+                    servicer.BatchFindEvents,
+                    request_deserializer=beckon_dot_profile_dot_v1_dot_observation__service__pb2.BatchFindEventsRequest.FromString,
+                    response_serializer=beckon_dot_profile_dot_v1_dot_observation__service__pb2.BatchFindEventsResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -183,6 +202,33 @@ class ObservationService(object):
             '/beckon.profile.v1.ObservationService/BatchGetAddresses',
             beckon_dot_profile_dot_v1_dot_observation__service__pb2.BatchGetAddressesRequest.SerializeToString,
             beckon_dot_profile_dot_v1_dot_observation__service__pb2.BatchGetAddressesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def BatchFindEvents(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/beckon.profile.v1.ObservationService/BatchFindEvents',
+            beckon_dot_profile_dot_v1_dot_observation__service__pb2.BatchFindEventsRequest.SerializeToString,
+            beckon_dot_profile_dot_v1_dot_observation__service__pb2.BatchFindEventsResponse.FromString,
             options,
             channel_credentials,
             insecure,

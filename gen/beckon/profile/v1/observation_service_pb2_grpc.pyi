@@ -44,6 +44,11 @@ class ObservationServiceStub:
     """Returns how profiles stand now. Unknown profiles stand empty."""
     BatchGetAddresses: _grpc.UnaryUnaryMultiCallable[_observation_service_pb2.BatchGetAddressesRequest, _observation_service_pb2.BatchGetAddressesResponse]
     """Returns where to reach profiles now. The only method that lets addresses out."""
+    BatchFindEvents: _grpc.UnaryUnaryMultiCallable[_observation_service_pb2.BatchFindEventsRequest, _observation_service_pb2.BatchFindEventsResponse]
+    """Returns what people did since a time, by type: what an exception would have
+    heard had two ids been one from the start. At most 1,000 events a person,
+    the latest.
+    """
 
 @_typing.type_check_only
 class ObservationServiceAsyncStub(ObservationServiceStub):
@@ -61,6 +66,11 @@ class ObservationServiceAsyncStub(ObservationServiceStub):
     """Returns how profiles stand now. Unknown profiles stand empty."""
     BatchGetAddresses: _aio.UnaryUnaryMultiCallable[_observation_service_pb2.BatchGetAddressesRequest, _observation_service_pb2.BatchGetAddressesResponse]  # type: ignore[assignment]
     """Returns where to reach profiles now. The only method that lets addresses out."""
+    BatchFindEvents: _aio.UnaryUnaryMultiCallable[_observation_service_pb2.BatchFindEventsRequest, _observation_service_pb2.BatchFindEventsResponse]  # type: ignore[assignment]
+    """Returns what people did since a time, by type: what an exception would have
+    heard had two ids been one from the start. At most 1,000 events a person,
+    the latest.
+    """
 
 class ObservationServiceServicer(metaclass=_abc_1.ABCMeta):
     """Takes in the event log and answers how the people in it stand. Spans
@@ -93,5 +103,16 @@ class ObservationServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_observation_service_pb2.BatchGetAddressesResponse, _abc.Awaitable[_observation_service_pb2.BatchGetAddressesResponse]]:
         """Returns where to reach profiles now. The only method that lets addresses out."""
+
+    @_abc_1.abstractmethod
+    def BatchFindEvents(
+        self,
+        request: _observation_service_pb2.BatchFindEventsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_observation_service_pb2.BatchFindEventsResponse, _abc.Awaitable[_observation_service_pb2.BatchFindEventsResponse]]:
+        """Returns what people did since a time, by type: what an exception would have
+        heard had two ids been one from the start. At most 1,000 events a person,
+        the latest.
+        """
 
 def add_ObservationServiceServicer_to_server(servicer: ObservationServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -23,15 +23,21 @@ _sym_db = _symbol_database.Default()
 
 
 from beckon.options.v1 import access_pb2 as beckon_dot_options_dot_v1_dot_access__pb2
+from beckon.profile.v1 import device_service_pb2 as beckon_dot_profile_dot_v1_dot_device__service__pb2
+from beckon.profile.v1 import identity_service_pb2 as beckon_dot_profile_dot_v1_dot_identity__service__pb2
+from beckon.profile.v1 import relation_service_pb2 as beckon_dot_profile_dot_v1_dot_relation__service__pb2
+from beckon.profile.v1 import segment_service_pb2 as beckon_dot_profile_dot_v1_dot_segment__service__pb2
+from beckon.type.v1 import channel_pb2 as beckon_dot_type_dot_v1_dot_channel__pb2
 from buf.validate import validate_pb2 as buf_dot_validate_dot_validate__pb2
 from google.api import field_behavior_pb2 as google_dot_api_dot_field__behavior__pb2
 from google.api import resource_pb2 as google_dot_api_dot_resource__pb2
 from google.protobuf import field_mask_pb2 as google_dot_protobuf_dot_field__mask__pb2
 from google.protobuf import struct_pb2 as google_dot_protobuf_dot_struct__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
+from google.rpc import status_pb2 as google_dot_rpc_dot_status__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\'beckon/profile/v1/profile_service.proto\x12\x11\x62\x65\x63kon.profile.v1\x1a\x1e\x62\x65\x63kon/options/v1/access.proto\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x19google/api/resource.proto\x1a google/protobuf/field_mask.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xbe\x07\n\x07Profile\x12^\n\x04name\x18\x01 \x01(\tBP\xe2\x41\x01\x08\xbaHIrG2E^workspaces/[a-z][a-z0-9-]{0,62}/profiles/[A-Za-z0-9._~@+:=-]{1,128}$\x12\x31\n\nattributes\x18\x02 \x01(\x0b\x32\x17.google.protobuf.StructB\x04\xe2\x41\x01\x01\x12K\n\x05\x65mail\x18\x03 \x01(\tB<\xe2\x41\x01\x01\xbaH5r321^$|^[^@\\s\\x00-\\x1f]{1,64}@[^@\\s\\x00-\\x1f]{1,189}$\x12\x31\n\x05phone\x18\x04 \x01(\tB\"\xe2\x41\x01\x01\xbaH\x1br\x19\x32\x17^$|^\\+[1-9][0-9]{4,14}$\x12\x1e\n\ttime_zone\x18\x05 \x01(\tB\x0b\xe2\x41\x01\x01\xbaH\x04r\x02\x18@\x12\x1b\n\x06locale\x18\x06 \x01(\tB\x0b\xe2\x41\x01\x01\xbaH\x04r\x02\x18#\x12@\n\x08\x63ounters\x18\x07 \x03(\x0b\x32(.beckon.profile.v1.Profile.CountersEntryB\x04\xe2\x41\x01\x03\x12\x39\n\x0f\x66irst_seen_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x38\n\x0elast_seen_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x35\n\x0b\x63reate_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x35\n\x0bupdate_time\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x19\n\x04\x65tag\x18\x0c \x01(\tB\x0b\xe2\x41\x01\x01\xbaH\x04r\x02\x18@\x1a\x89\x01\n\x07\x43ounter\x12\x13\n\x05\x63ount\x18\x01 \x01(\x03\x42\x04\xe2\x41\x01\x03\x12\x34\n\nfirst_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x33\n\tlast_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x1aS\n\rCountersEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x31\n\x05value\x18\x02 \x01(\x0b\x32\".beckon.profile.v1.Profile.Counter:\x02\x38\x01:B\xea\x41?\n\x12\x62\x65\x63kon.dev/Profile\x12)workspaces/{workspace}/profiles/{profile}\"s\n\x11GetProfileRequest\x12^\n\x04name\x18\x01 \x01(\tBP\xe2\x41\x01\x02\xbaHIrG2E^workspaces/[a-z][a-z0-9-]{0,62}/profiles/[A-Za-z0-9._~@+:=-]{1,128}$\"w\n\x17\x42\x61tchGetProfilesRequest\x12<\n\x06parent\x18\x01 \x01(\tB,\xe2\x41\x01\x02\xbaH%r#2!^workspaces/[a-z][a-z0-9-]{0,62}$\x12\x1e\n\x05names\x18\x02 \x03(\tB\x0f\xe2\x41\x01\x02\xbaH\x08\x92\x01\x05\x08\x01\x10\xe8\x07\"H\n\x18\x42\x61tchGetProfilesResponse\x12,\n\x08profiles\x18\x01 \x03(\x0b\x32\x1a.beckon.profile.v1.Profile\"\x8d\x01\n\x13ListProfilesRequest\x12<\n\x06parent\x18\x01 \x01(\tB,\xe2\x41\x01\x02\xbaH%r#2!^workspaces/[a-z][a-z0-9-]{0,62}$\x12\x1e\n\tpage_size\x18\x02 \x01(\x05\x42\x0b\xe2\x41\x01\x01\xbaH\x04\x1a\x02(\x00\x12\x18\n\npage_token\x18\x03 \x01(\tB\x04\xe2\x41\x01\x01\"]\n\x14ListProfilesResponse\x12,\n\x08profiles\x18\x01 \x03(\x0b\x32\x1a.beckon.profile.v1.Profile\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\xa3\x01\n\x14UpdateProfileRequest\x12\x37\n\x07profile\x18\x01 \x01(\x0b\x32\x1a.beckon.profile.v1.ProfileB\n\xe2\x41\x01\x02\xbaH\x03\xc8\x01\x01\x12\x35\n\x0bupdate_mask\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.FieldMaskB\x04\xe2\x41\x01\x01\x12\x1b\n\rallow_missing\x18\x03 \x01(\x08\x42\x04\xe2\x41\x01\x01\"\xbd\x01\n\x0cProfileEvent\x12\x10\n\x08\x65vent_id\x18\x01 \x01(\t\x12\x0c\n\x04type\x18\x02 \x01(\t\x12.\n\noccur_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x30\n\x0creceive_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12+\n\nproperties\x18\x05 \x01(\x0b\x32\x17.google.protobuf.Struct\"\xd1\x01\n\x18ListProfileEventsRequest\x12`\n\x06parent\x18\x01 \x01(\tBP\xe2\x41\x01\x02\xbaHIrG2E^workspaces/[a-z][a-z0-9-]{0,62}/profiles/[A-Za-z0-9._~@+:=-]{1,128}$\x12\x1e\n\tpage_size\x18\x02 \x01(\x05\x42\x0b\xe2\x41\x01\x01\xbaH\x04\x1a\x02(\x00\x12\x18\n\npage_token\x18\x03 \x01(\tB\x04\xe2\x41\x01\x01\x12\x19\n\x04type\x18\x04 \x01(\tB\x0b\xe2\x41\x01\x01\xbaH\x04r\x02\x18?\"e\n\x19ListProfileEventsResponse\x12/\n\x06\x65vents\x18\x01 \x03(\x0b\x32\x1f.beckon.profile.v1.ProfileEvent\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t2\x9b\x05\n\x0eProfileService\x12l\n\nGetProfile\x12$.beckon.profile.v1.GetProfileRequest\x1a\x1a.beckon.profile.v1.Profile\"\x1c\x90\x02\x01\xba\xd7\x18\x15\n\rprofiles:read\x12\x04name\x12\x8b\x01\n\x10\x42\x61tchGetProfiles\x12*.beckon.profile.v1.BatchGetProfilesRequest\x1a+.beckon.profile.v1.BatchGetProfilesResponse\"\x1e\x90\x02\x01\xba\xd7\x18\x17\n\rprofiles:read\x12\x06parent\x12\x7f\n\x0cListProfiles\x12&.beckon.profile.v1.ListProfilesRequest\x1a\'.beckon.profile.v1.ListProfilesResponse\"\x1e\x90\x02\x01\xba\xd7\x18\x17\n\rprofiles:read\x12\x06parent\x12{\n\rUpdateProfile\x12\'.beckon.profile.v1.UpdateProfileRequest\x1a\x1a.beckon.profile.v1.Profile\"%\x90\x02\x02\xba\xd7\x18\x1e\n\x0eprofiles:write\x12\x0cprofile.name\x12\x8e\x01\n\x11ListProfileEvents\x12+.beckon.profile.v1.ListProfileEventsRequest\x1a,.beckon.profile.v1.ListProfileEventsResponse\"\x1e\x90\x02\x01\xba\xd7\x18\x17\n\rprofiles:read\x12\x06parentb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\'beckon/profile/v1/profile_service.proto\x12\x11\x62\x65\x63kon.profile.v1\x1a\x1e\x62\x65\x63kon/options/v1/access.proto\x1a&beckon/profile/v1/device_service.proto\x1a(beckon/profile/v1/identity_service.proto\x1a(beckon/profile/v1/relation_service.proto\x1a\'beckon/profile/v1/segment_service.proto\x1a\x1c\x62\x65\x63kon/type/v1/channel.proto\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x19google/api/resource.proto\x1a google/protobuf/field_mask.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17google/rpc/status.proto\"\xc7\t\n\x07Profile\x12^\n\x04name\x18\x01 \x01(\tBP\xe2\x41\x01\x08\xbaHIrG2E^workspaces/[a-z][a-z0-9-]{0,62}/profiles/[A-Za-z0-9._~@+:=-]{1,128}$\x12\x31\n\nattributes\x18\x02 \x01(\x0b\x32\x17.google.protobuf.StructB\x04\xe2\x41\x01\x01\x12K\n\x05\x65mail\x18\x03 \x01(\tB<\xe2\x41\x01\x01\xbaH5r321^$|^[^@\\s\\x00-\\x1f]{1,64}@[^@\\s\\x00-\\x1f]{1,189}$\x12\x31\n\x05phone\x18\x04 \x01(\tB\"\xe2\x41\x01\x01\xbaH\x1br\x19\x32\x17^$|^\\+[1-9][0-9]{4,14}$\x12\x1e\n\ttime_zone\x18\x05 \x01(\tB\x0b\xe2\x41\x01\x01\xbaH\x04r\x02\x18@\x12\x1b\n\x06locale\x18\x06 \x01(\tB\x0b\xe2\x41\x01\x01\xbaH\x04r\x02\x18#\x12@\n\x08\x63ounters\x18\x07 \x03(\x0b\x32(.beckon.profile.v1.Profile.CountersEntryB\x04\xe2\x41\x01\x03\x12\x39\n\x0f\x66irst_seen_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x38\n\x0elast_seen_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x35\n\x0b\x63reate_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x35\n\x0bupdate_time\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x19\n\x04\x65tag\x18\x0c \x01(\tB\x0b\xe2\x41\x01\x01\xbaH\x04r\x02\x18@\x12\x18\n\nmember_ids\x18\r \x03(\tB\x04\xe2\x41\x01\x03\x12-\n\x06traits\x18\x0e \x01(\x0b\x32\x17.google.protobuf.StructB\x04\xe2\x41\x01\x03\x12\x35\n\x05reach\x18\x0f \x03(\x0b\x32 .beckon.profile.v1.Profile.ReachB\x04\xe2\x41\x01\x03\x12\x1f\n\x11\x63onsistency_token\x18\x10 \x01(\tB\x04\xe2\x41\x01\x03\x1a\x89\x01\n\x07\x43ounter\x12\x13\n\x05\x63ount\x18\x01 \x01(\x03\x42\x04\xe2\x41\x01\x03\x12\x34\n\nfirst_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x33\n\tlast_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x1a\x66\n\x05Reach\x12.\n\x07\x63hannel\x18\x01 \x01(\x0e\x32\x17.beckon.type.v1.ChannelB\x04\xe2\x41\x01\x03\x12\x17\n\treachable\x18\x02 \x01(\x08\x42\x04\xe2\x41\x01\x03\x12\x14\n\x06reason\x18\x03 \x01(\tB\x04\xe2\x41\x01\x03\x1aS\n\rCountersEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x31\n\x05value\x18\x02 \x01(\x0b\x32\".beckon.profile.v1.Profile.Counter:\x02\x38\x01:B\xea\x41?\n\x12\x62\x65\x63kon.dev/Profile\x12)workspaces/{workspace}/profiles/{profile}\"\x9c\x01\n\x11GetProfileRequest\x12^\n\x04name\x18\x01 \x01(\tBP\xe2\x41\x01\x02\xbaHIrG2E^workspaces/[a-z][a-z0-9-]{0,62}/profiles/[A-Za-z0-9._~@+:=-]{1,128}$\x12\'\n\x11\x63onsistency_token\x18\x02 \x01(\tB\x0c\xe2\x41\x01\x01\xbaH\x05r\x03\x18\x80\x01\"\xa2\x01\n\x17\x42\x61tchGetProfilesRequest\x12<\n\x06parent\x18\x01 \x01(\tB,\xe2\x41\x01\x02\xbaH%r#2!^workspaces/[a-z][a-z0-9-]{0,62}$\x12\x1e\n\x05names\x18\x02 \x03(\tB\x0f\xe2\x41\x01\x02\xbaH\x08\x92\x01\x05\x08\x01\x10\xe8\x07\x12)\n\x12\x63onsistency_tokens\x18\x03 \x03(\tB\r\xe2\x41\x01\x01\xbaH\x06\x92\x01\x03\x10\xe8\x07\"H\n\x18\x42\x61tchGetProfilesResponse\x12,\n\x08profiles\x18\x01 \x03(\x0b\x32\x1a.beckon.profile.v1.Profile\"\xca\x01\n\x13ListProfilesRequest\x12<\n\x06parent\x18\x01 \x01(\tB,\xe2\x41\x01\x02\xbaH%r#2!^workspaces/[a-z][a-z0-9-]{0,62}$\x12\x1e\n\tpage_size\x18\x02 \x01(\x05\x42\x0b\xe2\x41\x01\x01\xbaH\x04\x1a\x02(\x00\x12\x18\n\npage_token\x18\x03 \x01(\tB\x04\xe2\x41\x01\x01\x12\x1c\n\x06\x66ilter\x18\x04 \x01(\tB\x0c\xe2\x41\x01\x01\xbaH\x05r\x03\x18\x80 \x12\x1d\n\x08order_by\x18\x05 \x01(\tB\x0b\xe2\x41\x01\x01\xbaH\x04r\x02\x18@\"]\n\x14ListProfilesResponse\x12,\n\x08profiles\x18\x01 \x03(\x0b\x32\x1a.beckon.profile.v1.Profile\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\xa3\x01\n\x14UpdateProfileRequest\x12\x37\n\x07profile\x18\x01 \x01(\x0b\x32\x1a.beckon.profile.v1.ProfileB\n\xe2\x41\x01\x02\xbaH\x03\xc8\x01\x01\x12\x35\n\x0bupdate_mask\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.FieldMaskB\x04\xe2\x41\x01\x01\x12\x1b\n\rallow_missing\x18\x03 \x01(\x08\x42\x04\xe2\x41\x01\x01\"\xbd\x01\n\x0cProfileEvent\x12\x10\n\x08\x65vent_id\x18\x01 \x01(\t\x12\x0c\n\x04type\x18\x02 \x01(\t\x12.\n\noccur_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x30\n\x0creceive_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12+\n\nproperties\x18\x05 \x01(\x0b\x32\x17.google.protobuf.Struct\"\xd1\x01\n\x18ListProfileEventsRequest\x12`\n\x06parent\x18\x01 \x01(\tBP\xe2\x41\x01\x02\xbaHIrG2E^workspaces/[a-z][a-z0-9-]{0,62}/profiles/[A-Za-z0-9._~@+:=-]{1,128}$\x12\x1e\n\tpage_size\x18\x02 \x01(\x05\x42\x0b\xe2\x41\x01\x01\xbaH\x04\x1a\x02(\x00\x12\x18\n\npage_token\x18\x03 \x01(\tB\x04\xe2\x41\x01\x01\x12\x19\n\x04type\x18\x04 \x01(\tB\x0b\xe2\x41\x01\x01\xbaH\x04r\x02\x18?\"e\n\x19ListProfileEventsResponse\x12/\n\x06\x65vents\x18\x01 \x03(\x0b\x32\x1f.beckon.profile.v1.ProfileEvent\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\xd7\x03\n\x0cProfilePatch\x12\x61\n\x07profile\x18\x01 \x01(\tBP\xe2\x41\x01\x02\xbaHIrG2E^workspaces/[a-z][a-z0-9-]{0,62}/profiles/[A-Za-z0-9._~@+:=-]{1,128}$\x12*\n\x03set\x18\x02 \x01(\x0b\x32\x17.google.protobuf.StructB\x04\xe2\x41\x01\x01\x12/\n\x08set_once\x18\x03 \x01(\x0b\x32\x17.google.protobuf.StructB\x04\xe2\x41\x01\x01\x12G\n\tincrement\x18\x04 \x03(\x0b\x32..beckon.profile.v1.ProfilePatch.IncrementEntryB\x04\xe2\x41\x01\x01\x12-\n\x06\x61ppend\x18\x05 \x01(\x0b\x32\x17.google.protobuf.StructB\x04\xe2\x41\x01\x01\x12-\n\x06remove\x18\x06 \x01(\x0b\x32\x17.google.protobuf.StructB\x04\xe2\x41\x01\x01\x12\x13\n\x05unset\x18\x07 \x03(\tB\x04\xe2\x41\x01\x01\x12\x19\n\x04\x65tag\x18\x08 \x01(\tB\x0b\xe2\x41\x01\x01\xbaH\x04r\x02\x18@\x1a\x30\n\x0eIncrementEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\"\xd6\x01\n\x14PatchProfilesRequest\x12<\n\x06parent\x18\x01 \x01(\tB,\xe2\x41\x01\x02\xbaH%r#2!^workspaces/[a-z][a-z0-9-]{0,62}$\x12\x41\n\x07patches\x18\x02 \x03(\x0b\x32\x1f.beckon.profile.v1.ProfilePatchB\x0f\xe2\x41\x01\x02\xbaH\x08\x92\x01\x05\x08\x01\x10\xe8\x07\x12 \n\nrequest_id\x18\x03 \x01(\tB\x0c\xe2\x41\x01\x02\xbaH\x05r\x03\xb0\x01\x01\x12\x1b\n\rvalidate_only\x18\x04 \x01(\x08\x42\x04\xe2\x41\x01\x01\"\x94\x03\n\x15PatchProfilesResponse\x12\x15\n\rcreated_count\x18\x01 \x01(\x05\x12\x15\n\rupdated_count\x18\x02 \x01(\x05\x12\x17\n\x0funchanged_count\x18\x03 \x01(\x05\x12S\n\x0e\x66\x61iled_patches\x18\x04 \x03(\x0b\x32;.beckon.profile.v1.PatchProfilesResponse.FailedPatchesEntry\x12[\n\x12\x63onsistency_tokens\x18\x05 \x03(\x0b\x32?.beckon.profile.v1.PatchProfilesResponse.ConsistencyTokensEntry\x1aH\n\x12\x46\x61iledPatchesEntry\x12\x0b\n\x03key\x18\x01 \x01(\x05\x12!\n\x05value\x18\x02 \x01(\x0b\x32\x12.google.rpc.Status:\x02\x38\x01\x1a\x38\n\x16\x43onsistencyTokensEntry\x12\x0b\n\x03key\x18\x01 \x01(\x05\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"w\n\x15\x45xplainProfileRequest\x12^\n\x04name\x18\x01 \x01(\tBP\xe2\x41\x01\x02\xbaHIrG2E^workspaces/[a-z][a-z0-9-]{0,62}/profiles/[A-Za-z0-9._~@+:=-]{1,128}$\"\xaa\x05\n\x12ProfileExplanation\x12+\n\x07profile\x18\x01 \x01(\x0b\x32\x1a.beckon.profile.v1.Profile\x12=\n\x07members\x18\x02 \x03(\x0b\x32,.beckon.profile.v1.ProfileExplanation.Member\x12=\n\x07sources\x18\x03 \x03(\x0b\x32,.beckon.profile.v1.ProfileExplanation.Source\x12(\n\x06merges\x18\x04 \x03(\x0b\x32\x18.beckon.profile.v1.Merge\x12\x39\n\x0bmemberships\x18\x05 \x03(\x0b\x32$.beckon.profile.v1.SegmentMembership\x1a\xa8\x02\n\x06Member\x12\x12\n\nprofile_id\x18\x01 \x01(\t\x12L\n\x08\x63ounters\x18\x02 \x03(\x0b\x32:.beckon.profile.v1.ProfileExplanation.Member.CountersEntry\x12\x33\n\x0f\x66irst_seen_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x32\n\x0elast_seen_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x1aS\n\rCountersEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x31\n\x05value\x18\x02 \x01(\x0b\x32\".beckon.profile.v1.Profile.Counter:\x02\x38\x01\x1aY\n\x06Source\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x12\n\nprofile_id\x18\x02 \x01(\t\x12.\n\nwrite_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"v\n\x14\x45xportProfileRequest\x12^\n\x04name\x18\x01 \x01(\tBP\xe2\x41\x01\x02\xbaHIrG2E^workspaces/[a-z][a-z0-9-]{0,62}/profiles/[A-Za-z0-9._~@+:=-]{1,128}$\"\xa7\x02\n\x15\x45xportProfileResponse\x12\x38\n\x07profile\x18\x01 \x01(\x0b\x32%.beckon.profile.v1.ProfileExplanationH\x00\x12+\n\x06\x64\x65vice\x18\x02 \x01(\x0b\x32\x19.beckon.profile.v1.DeviceH\x00\x12<\n\x0f\x64\x65vice_transfer\x18\x03 \x01(\x0b\x32!.beckon.profile.v1.DeviceTransferH\x00\x12/\n\x08relation\x18\x04 \x01(\x0b\x32\x1b.beckon.profile.v1.RelationH\x00\x12\x30\n\x05\x65vent\x18\x05 \x01(\x0b\x32\x1f.beckon.profile.v1.ProfileEventH\x00\x42\x06\n\x04item2\xa9\x08\n\x0eProfileService\x12l\n\nGetProfile\x12$.beckon.profile.v1.GetProfileRequest\x1a\x1a.beckon.profile.v1.Profile\"\x1c\x90\x02\x01\xba\xd7\x18\x15\n\rprofiles:read\x12\x04name\x12\x8b\x01\n\x10\x42\x61tchGetProfiles\x12*.beckon.profile.v1.BatchGetProfilesRequest\x1a+.beckon.profile.v1.BatchGetProfilesResponse\"\x1e\x90\x02\x01\xba\xd7\x18\x17\n\rprofiles:read\x12\x06parent\x12\x7f\n\x0cListProfiles\x12&.beckon.profile.v1.ListProfilesRequest\x1a\'.beckon.profile.v1.ListProfilesResponse\"\x1e\x90\x02\x01\xba\xd7\x18\x17\n\rprofiles:read\x12\x06parent\x12{\n\rUpdateProfile\x12\'.beckon.profile.v1.UpdateProfileRequest\x1a\x1a.beckon.profile.v1.Profile\"%\x90\x02\x02\xba\xd7\x18\x1e\n\x0eprofiles:write\x12\x0cprofile.name\x12\x8e\x01\n\x11ListProfileEvents\x12+.beckon.profile.v1.ListProfileEventsRequest\x1a,.beckon.profile.v1.ListProfileEventsResponse\"\x1e\x90\x02\x01\xba\xd7\x18\x17\n\rprofiles:read\x12\x06parent\x12\x83\x01\n\rPatchProfiles\x12\'.beckon.profile.v1.PatchProfilesRequest\x1a(.beckon.profile.v1.PatchProfilesResponse\"\x1f\x90\x02\x02\xba\xd7\x18\x18\n\x0eprofiles:write\x12\x06parent\x12\x7f\n\x0e\x45xplainProfile\x12(.beckon.profile.v1.ExplainProfileRequest\x1a%.beckon.profile.v1.ProfileExplanation\"\x1c\x90\x02\x01\xba\xd7\x18\x15\n\rprofiles:read\x12\x04name\x12\x84\x01\n\rExportProfile\x12\'.beckon.profile.v1.ExportProfileRequest\x1a(.beckon.profile.v1.ExportProfileResponse\"\x1e\x90\x02\x02\xba\xd7\x18\x17\n\x0fprofiles:export\x12\x04name0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -44,6 +50,12 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_PROFILE_COUNTER'].fields_by_name['first_time']._serialized_options = b'\342A\001\003'
   _globals['_PROFILE_COUNTER'].fields_by_name['last_time']._loaded_options = None
   _globals['_PROFILE_COUNTER'].fields_by_name['last_time']._serialized_options = b'\342A\001\003'
+  _globals['_PROFILE_REACH'].fields_by_name['channel']._loaded_options = None
+  _globals['_PROFILE_REACH'].fields_by_name['channel']._serialized_options = b'\342A\001\003'
+  _globals['_PROFILE_REACH'].fields_by_name['reachable']._loaded_options = None
+  _globals['_PROFILE_REACH'].fields_by_name['reachable']._serialized_options = b'\342A\001\003'
+  _globals['_PROFILE_REACH'].fields_by_name['reason']._loaded_options = None
+  _globals['_PROFILE_REACH'].fields_by_name['reason']._serialized_options = b'\342A\001\003'
   _globals['_PROFILE_COUNTERSENTRY']._loaded_options = None
   _globals['_PROFILE_COUNTERSENTRY']._serialized_options = b'8\001'
   _globals['_PROFILE'].fields_by_name['name']._loaded_options = None
@@ -70,20 +82,36 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_PROFILE'].fields_by_name['update_time']._serialized_options = b'\342A\001\003'
   _globals['_PROFILE'].fields_by_name['etag']._loaded_options = None
   _globals['_PROFILE'].fields_by_name['etag']._serialized_options = b'\342A\001\001\272H\004r\002\030@'
+  _globals['_PROFILE'].fields_by_name['member_ids']._loaded_options = None
+  _globals['_PROFILE'].fields_by_name['member_ids']._serialized_options = b'\342A\001\003'
+  _globals['_PROFILE'].fields_by_name['traits']._loaded_options = None
+  _globals['_PROFILE'].fields_by_name['traits']._serialized_options = b'\342A\001\003'
+  _globals['_PROFILE'].fields_by_name['reach']._loaded_options = None
+  _globals['_PROFILE'].fields_by_name['reach']._serialized_options = b'\342A\001\003'
+  _globals['_PROFILE'].fields_by_name['consistency_token']._loaded_options = None
+  _globals['_PROFILE'].fields_by_name['consistency_token']._serialized_options = b'\342A\001\003'
   _globals['_PROFILE']._loaded_options = None
   _globals['_PROFILE']._serialized_options = b'\352A?\n\022beckon.dev/Profile\022)workspaces/{workspace}/profiles/{profile}'
   _globals['_GETPROFILEREQUEST'].fields_by_name['name']._loaded_options = None
   _globals['_GETPROFILEREQUEST'].fields_by_name['name']._serialized_options = b'\342A\001\002\272HIrG2E^workspaces/[a-z][a-z0-9-]{0,62}/profiles/[A-Za-z0-9._~@+:=-]{1,128}$'
+  _globals['_GETPROFILEREQUEST'].fields_by_name['consistency_token']._loaded_options = None
+  _globals['_GETPROFILEREQUEST'].fields_by_name['consistency_token']._serialized_options = b'\342A\001\001\272H\005r\003\030\200\001'
   _globals['_BATCHGETPROFILESREQUEST'].fields_by_name['parent']._loaded_options = None
   _globals['_BATCHGETPROFILESREQUEST'].fields_by_name['parent']._serialized_options = b'\342A\001\002\272H%r#2!^workspaces/[a-z][a-z0-9-]{0,62}$'
   _globals['_BATCHGETPROFILESREQUEST'].fields_by_name['names']._loaded_options = None
   _globals['_BATCHGETPROFILESREQUEST'].fields_by_name['names']._serialized_options = b'\342A\001\002\272H\010\222\001\005\010\001\020\350\007'
+  _globals['_BATCHGETPROFILESREQUEST'].fields_by_name['consistency_tokens']._loaded_options = None
+  _globals['_BATCHGETPROFILESREQUEST'].fields_by_name['consistency_tokens']._serialized_options = b'\342A\001\001\272H\006\222\001\003\020\350\007'
   _globals['_LISTPROFILESREQUEST'].fields_by_name['parent']._loaded_options = None
   _globals['_LISTPROFILESREQUEST'].fields_by_name['parent']._serialized_options = b'\342A\001\002\272H%r#2!^workspaces/[a-z][a-z0-9-]{0,62}$'
   _globals['_LISTPROFILESREQUEST'].fields_by_name['page_size']._loaded_options = None
   _globals['_LISTPROFILESREQUEST'].fields_by_name['page_size']._serialized_options = b'\342A\001\001\272H\004\032\002(\000'
   _globals['_LISTPROFILESREQUEST'].fields_by_name['page_token']._loaded_options = None
   _globals['_LISTPROFILESREQUEST'].fields_by_name['page_token']._serialized_options = b'\342A\001\001'
+  _globals['_LISTPROFILESREQUEST'].fields_by_name['filter']._loaded_options = None
+  _globals['_LISTPROFILESREQUEST'].fields_by_name['filter']._serialized_options = b'\342A\001\001\272H\005r\003\030\200 '
+  _globals['_LISTPROFILESREQUEST'].fields_by_name['order_by']._loaded_options = None
+  _globals['_LISTPROFILESREQUEST'].fields_by_name['order_by']._serialized_options = b'\342A\001\001\272H\004r\002\030@'
   _globals['_UPDATEPROFILEREQUEST'].fields_by_name['profile']._loaded_options = None
   _globals['_UPDATEPROFILEREQUEST'].fields_by_name['profile']._serialized_options = b'\342A\001\002\272H\003\310\001\001'
   _globals['_UPDATEPROFILEREQUEST'].fields_by_name['update_mask']._loaded_options = None
@@ -98,6 +126,42 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_LISTPROFILEEVENTSREQUEST'].fields_by_name['page_token']._serialized_options = b'\342A\001\001'
   _globals['_LISTPROFILEEVENTSREQUEST'].fields_by_name['type']._loaded_options = None
   _globals['_LISTPROFILEEVENTSREQUEST'].fields_by_name['type']._serialized_options = b'\342A\001\001\272H\004r\002\030?'
+  _globals['_PROFILEPATCH_INCREMENTENTRY']._loaded_options = None
+  _globals['_PROFILEPATCH_INCREMENTENTRY']._serialized_options = b'8\001'
+  _globals['_PROFILEPATCH'].fields_by_name['profile']._loaded_options = None
+  _globals['_PROFILEPATCH'].fields_by_name['profile']._serialized_options = b'\342A\001\002\272HIrG2E^workspaces/[a-z][a-z0-9-]{0,62}/profiles/[A-Za-z0-9._~@+:=-]{1,128}$'
+  _globals['_PROFILEPATCH'].fields_by_name['set']._loaded_options = None
+  _globals['_PROFILEPATCH'].fields_by_name['set']._serialized_options = b'\342A\001\001'
+  _globals['_PROFILEPATCH'].fields_by_name['set_once']._loaded_options = None
+  _globals['_PROFILEPATCH'].fields_by_name['set_once']._serialized_options = b'\342A\001\001'
+  _globals['_PROFILEPATCH'].fields_by_name['increment']._loaded_options = None
+  _globals['_PROFILEPATCH'].fields_by_name['increment']._serialized_options = b'\342A\001\001'
+  _globals['_PROFILEPATCH'].fields_by_name['append']._loaded_options = None
+  _globals['_PROFILEPATCH'].fields_by_name['append']._serialized_options = b'\342A\001\001'
+  _globals['_PROFILEPATCH'].fields_by_name['remove']._loaded_options = None
+  _globals['_PROFILEPATCH'].fields_by_name['remove']._serialized_options = b'\342A\001\001'
+  _globals['_PROFILEPATCH'].fields_by_name['unset']._loaded_options = None
+  _globals['_PROFILEPATCH'].fields_by_name['unset']._serialized_options = b'\342A\001\001'
+  _globals['_PROFILEPATCH'].fields_by_name['etag']._loaded_options = None
+  _globals['_PROFILEPATCH'].fields_by_name['etag']._serialized_options = b'\342A\001\001\272H\004r\002\030@'
+  _globals['_PATCHPROFILESREQUEST'].fields_by_name['parent']._loaded_options = None
+  _globals['_PATCHPROFILESREQUEST'].fields_by_name['parent']._serialized_options = b'\342A\001\002\272H%r#2!^workspaces/[a-z][a-z0-9-]{0,62}$'
+  _globals['_PATCHPROFILESREQUEST'].fields_by_name['patches']._loaded_options = None
+  _globals['_PATCHPROFILESREQUEST'].fields_by_name['patches']._serialized_options = b'\342A\001\002\272H\010\222\001\005\010\001\020\350\007'
+  _globals['_PATCHPROFILESREQUEST'].fields_by_name['request_id']._loaded_options = None
+  _globals['_PATCHPROFILESREQUEST'].fields_by_name['request_id']._serialized_options = b'\342A\001\002\272H\005r\003\260\001\001'
+  _globals['_PATCHPROFILESREQUEST'].fields_by_name['validate_only']._loaded_options = None
+  _globals['_PATCHPROFILESREQUEST'].fields_by_name['validate_only']._serialized_options = b'\342A\001\001'
+  _globals['_PATCHPROFILESRESPONSE_FAILEDPATCHESENTRY']._loaded_options = None
+  _globals['_PATCHPROFILESRESPONSE_FAILEDPATCHESENTRY']._serialized_options = b'8\001'
+  _globals['_PATCHPROFILESRESPONSE_CONSISTENCYTOKENSENTRY']._loaded_options = None
+  _globals['_PATCHPROFILESRESPONSE_CONSISTENCYTOKENSENTRY']._serialized_options = b'8\001'
+  _globals['_EXPLAINPROFILEREQUEST'].fields_by_name['name']._loaded_options = None
+  _globals['_EXPLAINPROFILEREQUEST'].fields_by_name['name']._serialized_options = b'\342A\001\002\272HIrG2E^workspaces/[a-z][a-z0-9-]{0,62}/profiles/[A-Za-z0-9._~@+:=-]{1,128}$'
+  _globals['_PROFILEEXPLANATION_MEMBER_COUNTERSENTRY']._loaded_options = None
+  _globals['_PROFILEEXPLANATION_MEMBER_COUNTERSENTRY']._serialized_options = b'8\001'
+  _globals['_EXPORTPROFILEREQUEST'].fields_by_name['name']._loaded_options = None
+  _globals['_EXPORTPROFILEREQUEST'].fields_by_name['name']._serialized_options = b'\342A\001\002\272HIrG2E^workspaces/[a-z][a-z0-9-]{0,62}/profiles/[A-Za-z0-9._~@+:=-]{1,128}$'
   _globals['_PROFILESERVICE'].methods_by_name['GetProfile']._loaded_options = None
   _globals['_PROFILESERVICE'].methods_by_name['GetProfile']._serialized_options = b'\220\002\001\272\327\030\025\n\rprofiles:read\022\004name'
   _globals['_PROFILESERVICE'].methods_by_name['BatchGetProfiles']._loaded_options = None
@@ -108,30 +172,64 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_PROFILESERVICE'].methods_by_name['UpdateProfile']._serialized_options = b'\220\002\002\272\327\030\036\n\016profiles:write\022\014profile.name'
   _globals['_PROFILESERVICE'].methods_by_name['ListProfileEvents']._loaded_options = None
   _globals['_PROFILESERVICE'].methods_by_name['ListProfileEvents']._serialized_options = b'\220\002\001\272\327\030\027\n\rprofiles:read\022\006parent'
-  _globals['_PROFILE']._serialized_start=281
-  _globals['_PROFILE']._serialized_end=1239
-  _globals['_PROFILE_COUNTER']._serialized_start=949
-  _globals['_PROFILE_COUNTER']._serialized_end=1086
-  _globals['_PROFILE_COUNTERSENTRY']._serialized_start=1088
-  _globals['_PROFILE_COUNTERSENTRY']._serialized_end=1171
-  _globals['_GETPROFILEREQUEST']._serialized_start=1241
-  _globals['_GETPROFILEREQUEST']._serialized_end=1356
-  _globals['_BATCHGETPROFILESREQUEST']._serialized_start=1358
-  _globals['_BATCHGETPROFILESREQUEST']._serialized_end=1477
-  _globals['_BATCHGETPROFILESRESPONSE']._serialized_start=1479
-  _globals['_BATCHGETPROFILESRESPONSE']._serialized_end=1551
-  _globals['_LISTPROFILESREQUEST']._serialized_start=1554
-  _globals['_LISTPROFILESREQUEST']._serialized_end=1695
-  _globals['_LISTPROFILESRESPONSE']._serialized_start=1697
-  _globals['_LISTPROFILESRESPONSE']._serialized_end=1790
-  _globals['_UPDATEPROFILEREQUEST']._serialized_start=1793
-  _globals['_UPDATEPROFILEREQUEST']._serialized_end=1956
-  _globals['_PROFILEEVENT']._serialized_start=1959
-  _globals['_PROFILEEVENT']._serialized_end=2148
-  _globals['_LISTPROFILEEVENTSREQUEST']._serialized_start=2151
-  _globals['_LISTPROFILEEVENTSREQUEST']._serialized_end=2360
-  _globals['_LISTPROFILEEVENTSRESPONSE']._serialized_start=2362
-  _globals['_LISTPROFILEEVENTSRESPONSE']._serialized_end=2463
-  _globals['_PROFILESERVICE']._serialized_start=2466
-  _globals['_PROFILESERVICE']._serialized_end=3133
+  _globals['_PROFILESERVICE'].methods_by_name['PatchProfiles']._loaded_options = None
+  _globals['_PROFILESERVICE'].methods_by_name['PatchProfiles']._serialized_options = b'\220\002\002\272\327\030\030\n\016profiles:write\022\006parent'
+  _globals['_PROFILESERVICE'].methods_by_name['ExplainProfile']._loaded_options = None
+  _globals['_PROFILESERVICE'].methods_by_name['ExplainProfile']._serialized_options = b'\220\002\001\272\327\030\025\n\rprofiles:read\022\004name'
+  _globals['_PROFILESERVICE'].methods_by_name['ExportProfile']._loaded_options = None
+  _globals['_PROFILESERVICE'].methods_by_name['ExportProfile']._serialized_options = b'\220\002\002\272\327\030\027\n\017profiles:export\022\004name'
+  _globals['_PROFILE']._serialized_start=501
+  _globals['_PROFILE']._serialized_end=1724
+  _globals['_PROFILE_COUNTER']._serialized_start=1330
+  _globals['_PROFILE_COUNTER']._serialized_end=1467
+  _globals['_PROFILE_REACH']._serialized_start=1469
+  _globals['_PROFILE_REACH']._serialized_end=1571
+  _globals['_PROFILE_COUNTERSENTRY']._serialized_start=1573
+  _globals['_PROFILE_COUNTERSENTRY']._serialized_end=1656
+  _globals['_GETPROFILEREQUEST']._serialized_start=1727
+  _globals['_GETPROFILEREQUEST']._serialized_end=1883
+  _globals['_BATCHGETPROFILESREQUEST']._serialized_start=1886
+  _globals['_BATCHGETPROFILESREQUEST']._serialized_end=2048
+  _globals['_BATCHGETPROFILESRESPONSE']._serialized_start=2050
+  _globals['_BATCHGETPROFILESRESPONSE']._serialized_end=2122
+  _globals['_LISTPROFILESREQUEST']._serialized_start=2125
+  _globals['_LISTPROFILESREQUEST']._serialized_end=2327
+  _globals['_LISTPROFILESRESPONSE']._serialized_start=2329
+  _globals['_LISTPROFILESRESPONSE']._serialized_end=2422
+  _globals['_UPDATEPROFILEREQUEST']._serialized_start=2425
+  _globals['_UPDATEPROFILEREQUEST']._serialized_end=2588
+  _globals['_PROFILEEVENT']._serialized_start=2591
+  _globals['_PROFILEEVENT']._serialized_end=2780
+  _globals['_LISTPROFILEEVENTSREQUEST']._serialized_start=2783
+  _globals['_LISTPROFILEEVENTSREQUEST']._serialized_end=2992
+  _globals['_LISTPROFILEEVENTSRESPONSE']._serialized_start=2994
+  _globals['_LISTPROFILEEVENTSRESPONSE']._serialized_end=3095
+  _globals['_PROFILEPATCH']._serialized_start=3098
+  _globals['_PROFILEPATCH']._serialized_end=3569
+  _globals['_PROFILEPATCH_INCREMENTENTRY']._serialized_start=3521
+  _globals['_PROFILEPATCH_INCREMENTENTRY']._serialized_end=3569
+  _globals['_PATCHPROFILESREQUEST']._serialized_start=3572
+  _globals['_PATCHPROFILESREQUEST']._serialized_end=3786
+  _globals['_PATCHPROFILESRESPONSE']._serialized_start=3789
+  _globals['_PATCHPROFILESRESPONSE']._serialized_end=4193
+  _globals['_PATCHPROFILESRESPONSE_FAILEDPATCHESENTRY']._serialized_start=4063
+  _globals['_PATCHPROFILESRESPONSE_FAILEDPATCHESENTRY']._serialized_end=4135
+  _globals['_PATCHPROFILESRESPONSE_CONSISTENCYTOKENSENTRY']._serialized_start=4137
+  _globals['_PATCHPROFILESRESPONSE_CONSISTENCYTOKENSENTRY']._serialized_end=4193
+  _globals['_EXPLAINPROFILEREQUEST']._serialized_start=4195
+  _globals['_EXPLAINPROFILEREQUEST']._serialized_end=4314
+  _globals['_PROFILEEXPLANATION']._serialized_start=4317
+  _globals['_PROFILEEXPLANATION']._serialized_end=4999
+  _globals['_PROFILEEXPLANATION_MEMBER']._serialized_start=4612
+  _globals['_PROFILEEXPLANATION_MEMBER']._serialized_end=4908
+  _globals['_PROFILEEXPLANATION_MEMBER_COUNTERSENTRY']._serialized_start=1573
+  _globals['_PROFILEEXPLANATION_MEMBER_COUNTERSENTRY']._serialized_end=1656
+  _globals['_PROFILEEXPLANATION_SOURCE']._serialized_start=4910
+  _globals['_PROFILEEXPLANATION_SOURCE']._serialized_end=4999
+  _globals['_EXPORTPROFILEREQUEST']._serialized_start=5001
+  _globals['_EXPORTPROFILEREQUEST']._serialized_end=5119
+  _globals['_EXPORTPROFILERESPONSE']._serialized_start=5122
+  _globals['_EXPORTPROFILERESPONSE']._serialized_end=5417
+  _globals['_PROFILESERVICE']._serialized_start=5420
+  _globals['_PROFILESERVICE']._serialized_end=6485
 # @@protoc_insertion_point(module_scope)

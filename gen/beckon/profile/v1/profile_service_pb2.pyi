@@ -3,6 +3,11 @@
 isort:skip_file
 Who people are and what they did."""
 
+from beckon.profile.v1 import device_service_pb2 as _device_service_pb2
+from beckon.profile.v1 import identity_service_pb2 as _identity_service_pb2
+from beckon.profile.v1 import relation_service_pb2 as _relation_service_pb2
+from beckon.profile.v1 import segment_service_pb2 as _segment_service_pb2
+from beckon.type.v1 import channel_pb2 as _channel_pb2
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import field_mask_pb2 as _field_mask_pb2
@@ -10,6 +15,7 @@ from google.protobuf import message as _message
 from google.protobuf import struct_pb2 as _struct_pb2
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
+from google.rpc import status_pb2 as _status_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -60,6 +66,34 @@ class Profile(_message.Message):
         def WhichOneof(self, oneof_group: _Never) -> None: ...
 
     @_typing.final
+    class Reach(_message.Message):
+        """Whether a channel leads to the person."""
+
+        DESCRIPTOR: _descriptor.Descriptor
+
+        CHANNEL_FIELD_NUMBER: _builtins.int
+        REACHABLE_FIELD_NUMBER: _builtins.int
+        REASON_FIELD_NUMBER: _builtins.int
+        channel: _channel_pb2.Channel.ValueType
+        """Which channel."""
+        reachable: _builtins.bool
+        """Whether it does."""
+        reason: _builtins.str
+        """Why not: `no address`, `no device`, `all devices stale`. Empty: it does."""
+        def __init__(
+            self,
+            *,
+            channel: _channel_pb2.Channel.ValueType = ...,
+            reachable: _builtins.bool = ...,
+            reason: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["channel", b"channel", "reachable", b"reachable", "reason", b"reason"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    @_typing.final
     class CountersEntry(_message.Message):
         DESCRIPTOR: _descriptor.Descriptor
 
@@ -92,6 +126,10 @@ class Profile(_message.Message):
     CREATE_TIME_FIELD_NUMBER: _builtins.int
     UPDATE_TIME_FIELD_NUMBER: _builtins.int
     ETAG_FIELD_NUMBER: _builtins.int
+    MEMBER_IDS_FIELD_NUMBER: _builtins.int
+    TRAITS_FIELD_NUMBER: _builtins.int
+    REACH_FIELD_NUMBER: _builtins.int
+    CONSISTENCY_TOKEN_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """`workspaces/{workspace}/profiles/{profile}`."""
     email: _builtins.str
@@ -107,6 +145,10 @@ class Profile(_message.Message):
     etag: _builtins.str
     """Changes with every change. Sent with an update, it must still be current,
     else `ETAG_MISMATCH`.
+    """
+    consistency_token: _builtins.str
+    """Stands for this state of the profile. Sent with a read or with an event,
+    nothing older is read or judged.
     """
     @_builtins.property
     def attributes(self) -> _struct_pb2.Struct:
@@ -136,6 +178,21 @@ class Profile(_message.Message):
     def update_time(self) -> _timestamp_pb2.Timestamp:
         """When it last changed."""
 
+    @_builtins.property
+    def member_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """All ids united in this profile, its own among them. Empty: it has but its
+        own. `name` may be any of them when asking; the answer has the one that
+        stays.
+        """
+
+    @_builtins.property
+    def traits(self) -> _struct_pb2.Struct:
+        """Traits by id, as of now; a number, or absent while no event has counted."""
+
+    @_builtins.property
+    def reach(self) -> _containers.RepeatedCompositeFieldContainer[Global___Profile.Reach]:
+        """How the person can be reached."""
+
     def __init__(
         self,
         *,
@@ -151,10 +208,14 @@ class Profile(_message.Message):
         create_time: _timestamp_pb2.Timestamp | None = ...,
         update_time: _timestamp_pb2.Timestamp | None = ...,
         etag: _builtins.str = ...,
+        member_ids: _abc.Iterable[_builtins.str] | None = ...,
+        traits: _struct_pb2.Struct | None = ...,
+        reach: _abc.Iterable[Global___Profile.Reach] | None = ...,
+        consistency_token: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["attributes", b"attributes", "create_time", b"create_time", "first_seen_time", b"first_seen_time", "last_seen_time", b"last_seen_time", "update_time", b"update_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["attributes", b"attributes", "create_time", b"create_time", "first_seen_time", b"first_seen_time", "last_seen_time", b"last_seen_time", "traits", b"traits", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attributes", b"attributes", "counters", b"counters", "create_time", b"create_time", "email", b"email", "etag", b"etag", "first_seen_time", b"first_seen_time", "last_seen_time", b"last_seen_time", "locale", b"locale", "name", b"name", "phone", b"phone", "time_zone", b"time_zone", "update_time", b"update_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attributes", b"attributes", "consistency_token", b"consistency_token", "counters", b"counters", "create_time", b"create_time", "email", b"email", "etag", b"etag", "first_seen_time", b"first_seen_time", "last_seen_time", b"last_seen_time", "locale", b"locale", "member_ids", b"member_ids", "name", b"name", "phone", b"phone", "reach", b"reach", "time_zone", b"time_zone", "traits", b"traits", "update_time", b"update_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -167,16 +228,22 @@ class GetProfileRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     NAME_FIELD_NUMBER: _builtins.int
+    CONSISTENCY_TOKEN_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """`workspaces/{workspace}/profiles/{profile}`."""
+    consistency_token: _builtins.str
+    """Nothing older than this is read: `UNAVAILABLE` where there is not that much
+    yet. Optional.
+    """
     def __init__(
         self,
         *,
         name: _builtins.str = ...,
+        consistency_token: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["consistency_token", b"consistency_token", "name", b"name"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -190,21 +257,29 @@ class BatchGetProfilesRequest(_message.Message):
 
     PARENT_FIELD_NUMBER: _builtins.int
     NAMES_FIELD_NUMBER: _builtins.int
+    CONSISTENCY_TOKENS_FIELD_NUMBER: _builtins.int
     parent: _builtins.str
     """`workspaces/{workspace}`."""
     @_builtins.property
     def names(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """1 to 1,000 names of that workspace."""
 
+    @_builtins.property
+    def consistency_tokens(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Nothing older than these is read: `UNAVAILABLE` where there is not that
+        much yet. At most 1,000.
+        """
+
     def __init__(
         self,
         *,
         parent: _builtins.str = ...,
         names: _abc.Iterable[_builtins.str] | None = ...,
+        consistency_tokens: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["names", b"names", "parent", b"parent"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["consistency_tokens", b"consistency_tokens", "names", b"names", "parent", b"parent"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -243,22 +318,32 @@ class ListProfilesRequest(_message.Message):
     PARENT_FIELD_NUMBER: _builtins.int
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    FILTER_FIELD_NUMBER: _builtins.int
+    ORDER_BY_FIELD_NUMBER: _builtins.int
     parent: _builtins.str
     """`workspaces/{workspace}`."""
     page_size: _builtins.int
     """At most so many; 0 means 50, above 1,000 means 1,000."""
     page_token: _builtins.str
     """`next_page_token` of the page before."""
+    filter: _builtins.str
+    """CEL over `profile`, as in a segment. Empty: all."""
+    order_by: _builtins.str
+    """`name` (default), `create_time`, `update_time` or `last_seen_time`, each
+    may be followed by ` desc`. Equal ones follow by name.
+    """
     def __init__(
         self,
         *,
         parent: _builtins.str = ...,
         page_size: _builtins.int = ...,
         page_token: _builtins.str = ...,
+        filter: _builtins.str = ...,
+        order_by: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["page_size", b"page_size", "page_token", b"page_token", "parent", b"parent"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["filter", b"filter", "order_by", b"order_by", "page_size", b"page_size", "page_token", b"page_token", "parent", b"parent"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -433,3 +518,445 @@ class ListProfileEventsResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ListProfileEventsResponse: _TypeAlias = ListProfileEventsResponse  # noqa: Y015
+
+@_typing.final
+class ProfilePatch(_message.Message):
+    """Operations on one profile, in this order: `set`, `set_once`, `increment`,
+    `append`, `remove`, `unset`. All of them or none.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class IncrementEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.float
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.float = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    PROFILE_FIELD_NUMBER: _builtins.int
+    SET_FIELD_NUMBER: _builtins.int
+    SET_ONCE_FIELD_NUMBER: _builtins.int
+    INCREMENT_FIELD_NUMBER: _builtins.int
+    APPEND_FIELD_NUMBER: _builtins.int
+    REMOVE_FIELD_NUMBER: _builtins.int
+    UNSET_FIELD_NUMBER: _builtins.int
+    ETAG_FIELD_NUMBER: _builtins.int
+    profile: _builtins.str
+    """`workspaces/{workspace}/profiles/{profile}`."""
+    etag: _builtins.str
+    """Must still be current, else `ETAG_MISMATCH`. Empty: not looked at."""
+    @_builtins.property
+    def set(self) -> _struct_pb2.Struct:
+        """Attributes to write; `email`, `phone`, `time_zone` and `locale` write the
+        fields of that name; null unsets.
+        """
+
+    @_builtins.property
+    def set_once(self) -> _struct_pb2.Struct:
+        """Attributes to write where there is none."""
+
+    @_builtins.property
+    def increment(self) -> _containers.ScalarMap[_builtins.str, _builtins.float]:
+        """What to add to numbers; one that is missing begins at 0."""
+
+    @_builtins.property
+    def append(self) -> _struct_pb2.Struct:
+        """What to append to lists unless they hold it: a value, or a list of values.
+        One that is missing begins empty. A list holds at most 1,000.
+        """
+
+    @_builtins.property
+    def remove(self) -> _struct_pb2.Struct:
+        """What to remove from lists, wherever it stands: a value, or a list of
+        values.
+        """
+
+    @_builtins.property
+    def unset(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Attributes to remove."""
+
+    def __init__(
+        self,
+        *,
+        profile: _builtins.str = ...,
+        set: _struct_pb2.Struct | None = ...,
+        set_once: _struct_pb2.Struct | None = ...,
+        increment: _abc.Mapping[_builtins.str, _builtins.float] | None = ...,
+        append: _struct_pb2.Struct | None = ...,
+        remove: _struct_pb2.Struct | None = ...,
+        unset: _abc.Iterable[_builtins.str] | None = ...,
+        etag: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["append", b"append", "remove", b"remove", "set", b"set", "set_once", b"set_once"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["append", b"append", "etag", b"etag", "increment", b"increment", "profile", b"profile", "remove", b"remove", "set", b"set", "set_once", b"set_once", "unset", b"unset"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ProfilePatch: _TypeAlias = ProfilePatch  # noqa: Y015
+
+@_typing.final
+class PatchProfilesRequest(_message.Message):
+    """Request for `PatchProfiles`."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PARENT_FIELD_NUMBER: _builtins.int
+    PATCHES_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    VALIDATE_ONLY_FIELD_NUMBER: _builtins.int
+    parent: _builtins.str
+    """`workspaces/{workspace}`."""
+    request_id: _builtins.str
+    """A UUID that makes a repeat harmless: it is answered as the first was, for a
+    day. With other content it is refused with `REQUEST_ID_REUSED`.
+    """
+    validate_only: _builtins.bool
+    """Says what would happen and writes nothing."""
+    @_builtins.property
+    def patches(self) -> _containers.RepeatedCompositeFieldContainer[Global___ProfilePatch]:
+        """1 to 1,000, of that workspace; several of one profile are done in order."""
+
+    def __init__(
+        self,
+        *,
+        parent: _builtins.str = ...,
+        patches: _abc.Iterable[Global___ProfilePatch] | None = ...,
+        request_id: _builtins.str = ...,
+        validate_only: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["parent", b"parent", "patches", b"patches", "request_id", b"request_id", "validate_only", b"validate_only"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PatchProfilesRequest: _TypeAlias = PatchProfilesRequest  # noqa: Y015
+
+@_typing.final
+class PatchProfilesResponse(_message.Message):
+    """Response for `PatchProfiles`."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class FailedPatchesEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.int
+        @_builtins.property
+        def value(self) -> _status_pb2.Status: ...
+        def __init__(
+            self,
+            *,
+            key: _builtins.int = ...,
+            value: _status_pb2.Status | None = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _typing.Literal["value", b"value"]  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    @_typing.final
+    class ConsistencyTokensEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.int
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.int = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    CREATED_COUNT_FIELD_NUMBER: _builtins.int
+    UPDATED_COUNT_FIELD_NUMBER: _builtins.int
+    UNCHANGED_COUNT_FIELD_NUMBER: _builtins.int
+    FAILED_PATCHES_FIELD_NUMBER: _builtins.int
+    CONSISTENCY_TOKENS_FIELD_NUMBER: _builtins.int
+    created_count: _builtins.int
+    """How many came into being."""
+    updated_count: _builtins.int
+    """How many of the others changed."""
+    unchanged_count: _builtins.int
+    """How many were so already."""
+    @_builtins.property
+    def failed_patches(self) -> _containers.MessageMap[_builtins.int, _status_pb2.Status]:
+        """Refused ones, by index in the request."""
+
+    @_builtins.property
+    def consistency_tokens(self) -> _containers.ScalarMap[_builtins.int, _builtins.str]:
+        """Of those that stand, by index in the request."""
+
+    def __init__(
+        self,
+        *,
+        created_count: _builtins.int = ...,
+        updated_count: _builtins.int = ...,
+        unchanged_count: _builtins.int = ...,
+        failed_patches: _abc.Mapping[_builtins.int, _status_pb2.Status] | None = ...,
+        consistency_tokens: _abc.Mapping[_builtins.int, _builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["consistency_tokens", b"consistency_tokens", "created_count", b"created_count", "failed_patches", b"failed_patches", "unchanged_count", b"unchanged_count", "updated_count", b"updated_count"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PatchProfilesResponse: _TypeAlias = PatchProfilesResponse  # noqa: Y015
+
+@_typing.final
+class ExplainProfileRequest(_message.Message):
+    """Request for `ExplainProfile`."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """`workspaces/{workspace}/profiles/{profile}`."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExplainProfileRequest: _TypeAlias = ExplainProfileRequest  # noqa: Y015
+
+@_typing.final
+class ProfileExplanation(_message.Message):
+    """Where what is known of a profile comes from."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class Member(_message.Message):
+        """One id of the profile and what was recorded under it."""
+
+        DESCRIPTOR: _descriptor.Descriptor
+
+        @_typing.final
+        class CountersEntry(_message.Message):
+            DESCRIPTOR: _descriptor.Descriptor
+
+            KEY_FIELD_NUMBER: _builtins.int
+            VALUE_FIELD_NUMBER: _builtins.int
+            key: _builtins.str
+            @_builtins.property
+            def value(self) -> Global___Profile.Counter: ...
+            def __init__(
+                self,
+                *,
+                key: _builtins.str = ...,
+                value: Global___Profile.Counter | None = ...,
+            ) -> None: ...
+            _HasFieldArgType: _TypeAlias = _typing.Literal["value", b"value"]  # noqa: Y015
+            def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+            _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+            def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+            def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+        PROFILE_ID_FIELD_NUMBER: _builtins.int
+        COUNTERS_FIELD_NUMBER: _builtins.int
+        FIRST_SEEN_TIME_FIELD_NUMBER: _builtins.int
+        LAST_SEEN_TIME_FIELD_NUMBER: _builtins.int
+        profile_id: _builtins.str
+        """The id."""
+        @_builtins.property
+        def counters(self) -> _containers.MessageMap[_builtins.str, Global___Profile.Counter]:
+            """Its own counters."""
+
+        @_builtins.property
+        def first_seen_time(self) -> _timestamp_pb2.Timestamp:
+            """Its own first event."""
+
+        @_builtins.property
+        def last_seen_time(self) -> _timestamp_pb2.Timestamp:
+            """Its own latest event."""
+
+        def __init__(
+            self,
+            *,
+            profile_id: _builtins.str = ...,
+            counters: _abc.Mapping[_builtins.str, Global___Profile.Counter] | None = ...,
+            first_seen_time: _timestamp_pb2.Timestamp | None = ...,
+            last_seen_time: _timestamp_pb2.Timestamp | None = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _typing.Literal["first_seen_time", b"first_seen_time", "last_seen_time", b"last_seen_time"]  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["counters", b"counters", "first_seen_time", b"first_seen_time", "last_seen_time", b"last_seen_time", "profile_id", b"profile_id"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    @_typing.final
+    class Source(_message.Message):
+        """Where an attribute comes from."""
+
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        PROFILE_ID_FIELD_NUMBER: _builtins.int
+        WRITE_TIME_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        """The attribute, or `email`, `phone`, `time_zone`, `locale`."""
+        profile_id: _builtins.str
+        """Under which id it was written."""
+        @_builtins.property
+        def write_time(self) -> _timestamp_pb2.Timestamp:
+            """When. Absent: before this was recorded."""
+
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            profile_id: _builtins.str = ...,
+            write_time: _timestamp_pb2.Timestamp | None = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _typing.Literal["write_time", b"write_time"]  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "profile_id", b"profile_id", "write_time", b"write_time"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    PROFILE_FIELD_NUMBER: _builtins.int
+    MEMBERS_FIELD_NUMBER: _builtins.int
+    SOURCES_FIELD_NUMBER: _builtins.int
+    MERGES_FIELD_NUMBER: _builtins.int
+    MEMBERSHIPS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def profile(self) -> Global___Profile:
+        """The profile."""
+
+    @_builtins.property
+    def members(self) -> _containers.RepeatedCompositeFieldContainer[Global___ProfileExplanation.Member]:
+        """Its ids."""
+
+    @_builtins.property
+    def sources(self) -> _containers.RepeatedCompositeFieldContainer[Global___ProfileExplanation.Source]:
+        """Where its attributes come from."""
+
+    @_builtins.property
+    def merges(self) -> _containers.RepeatedCompositeFieldContainer[_identity_service_pb2.Merge]:
+        """How its ids came together, newest first, at most 100."""
+
+    @_builtins.property
+    def memberships(self) -> _containers.RepeatedCompositeFieldContainer[_segment_service_pb2.SegmentMembership]:
+        """Segments it is in."""
+
+    def __init__(
+        self,
+        *,
+        profile: Global___Profile | None = ...,
+        members: _abc.Iterable[Global___ProfileExplanation.Member] | None = ...,
+        sources: _abc.Iterable[Global___ProfileExplanation.Source] | None = ...,
+        merges: _abc.Iterable[_identity_service_pb2.Merge] | None = ...,
+        memberships: _abc.Iterable[_segment_service_pb2.SegmentMembership] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["profile", b"profile"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["members", b"members", "memberships", b"memberships", "merges", b"merges", "profile", b"profile", "sources", b"sources"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ProfileExplanation: _TypeAlias = ProfileExplanation  # noqa: Y015
+
+@_typing.final
+class ExportProfileRequest(_message.Message):
+    """Request for `ExportProfile`."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """`workspaces/{workspace}/profiles/{profile}`."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExportProfileRequest: _TypeAlias = ExportProfileRequest  # noqa: Y015
+
+@_typing.final
+class ExportProfileResponse(_message.Message):
+    """One thing that is kept."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PROFILE_FIELD_NUMBER: _builtins.int
+    DEVICE_FIELD_NUMBER: _builtins.int
+    DEVICE_TRANSFER_FIELD_NUMBER: _builtins.int
+    RELATION_FIELD_NUMBER: _builtins.int
+    EVENT_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def profile(self) -> Global___ProfileExplanation:
+        """The profile itself; comes first."""
+
+    @_builtins.property
+    def device(self) -> _device_service_pb2.Device:
+        """A device."""
+
+    @_builtins.property
+    def device_transfer(self) -> _device_service_pb2.DeviceTransfer:
+        """A device's change of hands."""
+
+    @_builtins.property
+    def relation(self) -> _relation_service_pb2.Relation:
+        """A relation from or to the profile."""
+
+    @_builtins.property
+    def event(self) -> Global___ProfileEvent:
+        """An event, newest first."""
+
+    def __init__(
+        self,
+        *,
+        profile: Global___ProfileExplanation | None = ...,
+        device: _device_service_pb2.Device | None = ...,
+        device_transfer: _device_service_pb2.DeviceTransfer | None = ...,
+        relation: _relation_service_pb2.Relation | None = ...,
+        event: Global___ProfileEvent | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["device", b"device", "device_transfer", b"device_transfer", "event", b"event", "item", b"item", "profile", b"profile", "relation", b"relation"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["device", b"device", "device_transfer", b"device_transfer", "event", b"event", "item", b"item", "profile", b"profile", "relation", b"relation"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_item: _TypeAlias = _typing.Literal["profile", "device", "device_transfer", "relation", "event"]  # noqa: Y015
+    _WhichOneofArgType_item: _TypeAlias = _typing.Literal["item", b"item"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_item) -> _WhichOneofReturnType_item | None: ...
+
+Global___ExportProfileResponse: _TypeAlias = ExportProfileResponse  # noqa: Y015

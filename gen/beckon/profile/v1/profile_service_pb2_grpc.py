@@ -60,6 +60,21 @@ class ProfileServiceStub(object):
                 request_serializer=beckon_dot_profile_dot_v1_dot_profile__service__pb2.ListProfileEventsRequest.SerializeToString,
                 response_deserializer=beckon_dot_profile_dot_v1_dot_profile__service__pb2.ListProfileEventsResponse.FromString,
                 _registered_method=True)
+        self.PatchProfiles = channel.unary_unary(
+                '/beckon.profile.v1.ProfileService/PatchProfiles',
+                request_serializer=beckon_dot_profile_dot_v1_dot_profile__service__pb2.PatchProfilesRequest.SerializeToString,
+                response_deserializer=beckon_dot_profile_dot_v1_dot_profile__service__pb2.PatchProfilesResponse.FromString,
+                _registered_method=True)
+        self.ExplainProfile = channel.unary_unary(
+                '/beckon.profile.v1.ProfileService/ExplainProfile',
+                request_serializer=beckon_dot_profile_dot_v1_dot_profile__service__pb2.ExplainProfileRequest.SerializeToString,
+                response_deserializer=beckon_dot_profile_dot_v1_dot_profile__service__pb2.ProfileExplanation.FromString,
+                _registered_method=True)
+        self.ExportProfile = channel.unary_stream(
+                '/beckon.profile.v1.ProfileService/ExportProfile',
+                request_serializer=beckon_dot_profile_dot_v1_dot_profile__service__pb2.ExportProfileRequest.SerializeToString,
+                response_deserializer=beckon_dot_profile_dot_v1_dot_profile__service__pb2.ExportProfileResponse.FromString,
+                _registered_method=True)
 
 
 class ProfileServiceServicer(object):
@@ -81,7 +96,7 @@ class ProfileServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def ListProfiles(self, request, context):
-        """Lists the profiles of a workspace by id.
+        """Lists the profiles of a workspace, each united profile once.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -96,6 +111,31 @@ class ProfileServiceServicer(object):
 
     def ListProfileEvents(self, request, context):
         """Lists what a profile did, newest first.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def PatchProfiles(self, request, context):
+        """Changes many profiles by operations, and creates those that are missing.
+        Each patch stands or falls alone; those that stand are written together
+        with the answer. Idempotent by `request_id`.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ExplainProfile(self, request, context):
+        """Says where what is known of a profile comes from: its ids with what was
+        recorded under each, who wrote which attribute when, how it can be reached
+        and why not, and which segments it is in.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ExportProfile(self, request, context):
+        """Streams everything that profile keeps of a person, machine-readable.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -128,6 +168,21 @@ def add_ProfileServiceServicer_to_server(servicer, server):
                     servicer.ListProfileEvents,
                     request_deserializer=beckon_dot_profile_dot_v1_dot_profile__service__pb2.ListProfileEventsRequest.FromString,
                     response_serializer=beckon_dot_profile_dot_v1_dot_profile__service__pb2.ListProfileEventsResponse.SerializeToString,
+            ),
+            'PatchProfiles': grpc.unary_unary_rpc_method_handler(
+                    servicer.PatchProfiles,
+                    request_deserializer=beckon_dot_profile_dot_v1_dot_profile__service__pb2.PatchProfilesRequest.FromString,
+                    response_serializer=beckon_dot_profile_dot_v1_dot_profile__service__pb2.PatchProfilesResponse.SerializeToString,
+            ),
+            'ExplainProfile': grpc.unary_unary_rpc_method_handler(
+                    servicer.ExplainProfile,
+                    request_deserializer=beckon_dot_profile_dot_v1_dot_profile__service__pb2.ExplainProfileRequest.FromString,
+                    response_serializer=beckon_dot_profile_dot_v1_dot_profile__service__pb2.ProfileExplanation.SerializeToString,
+            ),
+            'ExportProfile': grpc.unary_stream_rpc_method_handler(
+                    servicer.ExportProfile,
+                    request_deserializer=beckon_dot_profile_dot_v1_dot_profile__service__pb2.ExportProfileRequest.FromString,
+                    response_serializer=beckon_dot_profile_dot_v1_dot_profile__service__pb2.ExportProfileResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -266,6 +321,87 @@ class ProfileService(object):
             '/beckon.profile.v1.ProfileService/ListProfileEvents',
             beckon_dot_profile_dot_v1_dot_profile__service__pb2.ListProfileEventsRequest.SerializeToString,
             beckon_dot_profile_dot_v1_dot_profile__service__pb2.ListProfileEventsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PatchProfiles(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/beckon.profile.v1.ProfileService/PatchProfiles',
+            beckon_dot_profile_dot_v1_dot_profile__service__pb2.PatchProfilesRequest.SerializeToString,
+            beckon_dot_profile_dot_v1_dot_profile__service__pb2.PatchProfilesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ExplainProfile(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/beckon.profile.v1.ProfileService/ExplainProfile',
+            beckon_dot_profile_dot_v1_dot_profile__service__pb2.ExplainProfileRequest.SerializeToString,
+            beckon_dot_profile_dot_v1_dot_profile__service__pb2.ProfileExplanation.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ExportProfile(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/beckon.profile.v1.ProfileService/ExportProfile',
+            beckon_dot_profile_dot_v1_dot_profile__service__pb2.ExportProfileRequest.SerializeToString,
+            beckon_dot_profile_dot_v1_dot_profile__service__pb2.ExportProfileResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -38,11 +38,23 @@ class ProfileServiceStub:
     BatchGetProfiles: _grpc.UnaryUnaryMultiCallable[_profile_service_pb2.BatchGetProfilesRequest, _profile_service_pb2.BatchGetProfilesResponse]
     """Returns up to 1,000 profiles in the order asked, all or `NOT_FOUND`."""
     ListProfiles: _grpc.UnaryUnaryMultiCallable[_profile_service_pb2.ListProfilesRequest, _profile_service_pb2.ListProfilesResponse]
-    """Lists the profiles of a workspace by id."""
+    """Lists the profiles of a workspace, each united profile once."""
     UpdateProfile: _grpc.UnaryUnaryMultiCallable[_profile_service_pb2.UpdateProfileRequest, _profile_service_pb2.Profile]
     """Changes a profile; with `allow_missing` creates it. Idempotent."""
     ListProfileEvents: _grpc.UnaryUnaryMultiCallable[_profile_service_pb2.ListProfileEventsRequest, _profile_service_pb2.ListProfileEventsResponse]
     """Lists what a profile did, newest first."""
+    PatchProfiles: _grpc.UnaryUnaryMultiCallable[_profile_service_pb2.PatchProfilesRequest, _profile_service_pb2.PatchProfilesResponse]
+    """Changes many profiles by operations, and creates those that are missing.
+    Each patch stands or falls alone; those that stand are written together
+    with the answer. Idempotent by `request_id`.
+    """
+    ExplainProfile: _grpc.UnaryUnaryMultiCallable[_profile_service_pb2.ExplainProfileRequest, _profile_service_pb2.ProfileExplanation]
+    """Says where what is known of a profile comes from: its ids with what was
+    recorded under each, who wrote which attribute when, how it can be reached
+    and why not, and which segments it is in.
+    """
+    ExportProfile: _grpc.UnaryStreamMultiCallable[_profile_service_pb2.ExportProfileRequest, _profile_service_pb2.ExportProfileResponse]
+    """Streams everything that profile keeps of a person, machine-readable."""
 
 @_typing.type_check_only
 class ProfileServiceAsyncStub(ProfileServiceStub):
@@ -54,11 +66,23 @@ class ProfileServiceAsyncStub(ProfileServiceStub):
     BatchGetProfiles: _aio.UnaryUnaryMultiCallable[_profile_service_pb2.BatchGetProfilesRequest, _profile_service_pb2.BatchGetProfilesResponse]  # type: ignore[assignment]
     """Returns up to 1,000 profiles in the order asked, all or `NOT_FOUND`."""
     ListProfiles: _aio.UnaryUnaryMultiCallable[_profile_service_pb2.ListProfilesRequest, _profile_service_pb2.ListProfilesResponse]  # type: ignore[assignment]
-    """Lists the profiles of a workspace by id."""
+    """Lists the profiles of a workspace, each united profile once."""
     UpdateProfile: _aio.UnaryUnaryMultiCallable[_profile_service_pb2.UpdateProfileRequest, _profile_service_pb2.Profile]  # type: ignore[assignment]
     """Changes a profile; with `allow_missing` creates it. Idempotent."""
     ListProfileEvents: _aio.UnaryUnaryMultiCallable[_profile_service_pb2.ListProfileEventsRequest, _profile_service_pb2.ListProfileEventsResponse]  # type: ignore[assignment]
     """Lists what a profile did, newest first."""
+    PatchProfiles: _aio.UnaryUnaryMultiCallable[_profile_service_pb2.PatchProfilesRequest, _profile_service_pb2.PatchProfilesResponse]  # type: ignore[assignment]
+    """Changes many profiles by operations, and creates those that are missing.
+    Each patch stands or falls alone; those that stand are written together
+    with the answer. Idempotent by `request_id`.
+    """
+    ExplainProfile: _aio.UnaryUnaryMultiCallable[_profile_service_pb2.ExplainProfileRequest, _profile_service_pb2.ProfileExplanation]  # type: ignore[assignment]
+    """Says where what is known of a profile comes from: its ids with what was
+    recorded under each, who wrote which attribute when, how it can be reached
+    and why not, and which segments it is in.
+    """
+    ExportProfile: _aio.UnaryStreamMultiCallable[_profile_service_pb2.ExportProfileRequest, _profile_service_pb2.ExportProfileResponse]  # type: ignore[assignment]
+    """Streams everything that profile keeps of a person, machine-readable."""
 
 class ProfileServiceServicer(metaclass=_abc_1.ABCMeta):
     """Keeps profiles: attributes, addresses, counters."""
@@ -85,7 +109,7 @@ class ProfileServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _profile_service_pb2.ListProfilesRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_profile_service_pb2.ListProfilesResponse, _abc.Awaitable[_profile_service_pb2.ListProfilesResponse]]:
-        """Lists the profiles of a workspace by id."""
+        """Lists the profiles of a workspace, each united profile once."""
 
     @_abc_1.abstractmethod
     def UpdateProfile(
@@ -102,5 +126,35 @@ class ProfileServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_profile_service_pb2.ListProfileEventsResponse, _abc.Awaitable[_profile_service_pb2.ListProfileEventsResponse]]:
         """Lists what a profile did, newest first."""
+
+    @_abc_1.abstractmethod
+    def PatchProfiles(
+        self,
+        request: _profile_service_pb2.PatchProfilesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_profile_service_pb2.PatchProfilesResponse, _abc.Awaitable[_profile_service_pb2.PatchProfilesResponse]]:
+        """Changes many profiles by operations, and creates those that are missing.
+        Each patch stands or falls alone; those that stand are written together
+        with the answer. Idempotent by `request_id`.
+        """
+
+    @_abc_1.abstractmethod
+    def ExplainProfile(
+        self,
+        request: _profile_service_pb2.ExplainProfileRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_profile_service_pb2.ProfileExplanation, _abc.Awaitable[_profile_service_pb2.ProfileExplanation]]:
+        """Says where what is known of a profile comes from: its ids with what was
+        recorded under each, who wrote which attribute when, how it can be reached
+        and why not, and which segments it is in.
+        """
+
+    @_abc_1.abstractmethod
+    def ExportProfile(
+        self,
+        request: _profile_service_pb2.ExportProfileRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_profile_service_pb2.ExportProfileResponse], _abc.AsyncIterator[_profile_service_pb2.ExportProfileResponse]]:
+        """Streams everything that profile keeps of a person, machine-readable."""
 
 def add_ProfileServiceServicer_to_server(servicer: ProfileServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

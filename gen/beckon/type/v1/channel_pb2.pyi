@@ -30,6 +30,10 @@ class _ChannelEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Channel.Value
     """HTTP POST to a system of the workspace's own. It reaches no person: consent
     that is undecided allows it.
     """
+    CHANNEL_PUSH: _Channel.ValueType  # 3
+    """Push to the profile's apps and browsers."""
+    CHANNEL_SMS: _Channel.ValueType  # 4
+    """Text message to the profile's phone."""
 
 class Channel(_Channel, metaclass=_ChannelEnumTypeWrapper):
     """A way to reach a profile."""
@@ -42,4 +46,8 @@ CHANNEL_WEBHOOK: Channel.ValueType  # 2
 """HTTP POST to a system of the workspace's own. It reaches no person: consent
 that is undecided allows it.
 """
+CHANNEL_PUSH: Channel.ValueType  # 3
+"""Push to the profile's apps and browsers."""
+CHANNEL_SMS: Channel.ValueType  # 4
+"""Text message to the profile's phone."""
 Global___Channel: _TypeAlias = Channel  # noqa: Y015

@@ -1,4 +1,4 @@
-"""What profile knows: people, their events, and what was made of those.
+"""People and their events.
 
 Named tuples where thousands are made a second: a frozen dataclass costs four times as much.
 """
