@@ -22,6 +22,7 @@ from mesh.errors import (
     FieldViolation,
     InvalidArgument,
     MeshError,
+    PermissionDenied,
     to_rpc_status,
 )
 from mesh.structs import whole_numbers
@@ -43,7 +44,7 @@ _TRACEPARENT_LENGTH = 55
 # Its tag, its length, itself.
 _TRACEPARENT_BYTES = 2 + _TRACEPARENT_LENGTH
 # An event of valid fields has at most 128 + 63 + 203 characters, 32 KiB of properties, 57 bytes
-# of traceparent and some dozens of tags and times.
+# of traceparent, 131 of consistency token and some dozens of tags and times.
 _EVENT_BYTES_MAX = (32 << 10) + 1024
 # A clock that is off by less is as good as ours.
 _SKEW_MIN_US = 1_000_000
@@ -64,6 +65,7 @@ def columns(events: Sequence[Event]) -> Columns:
                 event.ClearField("traceparent")
                 traceparents[index] = ""
     times = [event.occur_time for event in events]
+    tokens = [event.consistency_token for event in events]
     return Columns(
         event_ids=[event.event_id for event in events],
         types=[event.type for event in events],
@@ -73,6 +75,7 @@ def columns(events: Sequence[Event]) -> Columns:
         properties=properties,
         property_faults=faults,
         traced=[bool(traceparent) for traceparent in traceparents] if any(traceparents) else None,
+        tokens={index: token for index, token in enumerate(tokens) if token} if any(tokens) else {},
     )
 
 
@@ -89,15 +92,19 @@ def raw_events(request: Request) -> Sequence[bytes]:
 def fingerprints(columns: Columns, raw: Sequence[bytes]) -> Sequence[bytes]:
     """Return 8 bytes for each event that tell its content from any other content.
 
-    The traceparent is left out: a caller that repeats may have begun another
-    trace. It has the highest field number and so is written last.
+    Traceparent and consistency token are left out: a caller that repeats may have begun
+    another trace, and read the profile again. They have the highest field numbers and so are
+    written last.
     """
     digest = xxhash.xxh3_64_digest
-    if columns.traced is None:
+    if columns.traced is None and not columns.tokens:
         return list(map(digest, raw))
+    tails = [_TRACEPARENT_BYTES if traced else 0 for traced in columns.traced or [False] * len(raw)]
+    for index, token in columns.tokens.items():
+        tails[index] += _token_bytes(token)
     return [
-        digest(content[:-_TRACEPARENT_BYTES] if traced else content)
-        for content, traced in zip(raw, columns.traced, strict=True)
+        digest(content[:-tail] if tail else content)
+        for content, tail in zip(raw, tails, strict=True)
     ]
 
 
@@ -121,17 +128,26 @@ def log_record(
     ).SerializeToString()
 
 
-def statuses(
-    refused: Mapping[int, Sequence[Violation]], event_ids: Sequence[str]
-) -> dict[int, Status]:
+def statuses(refused: Mapping[int, Sequence[Violation]], columns: Columns) -> dict[int, Status]:
     """Return the refusals as statuses by index."""
     return {
-        index: to_rpc_status(_error(violations, event_ids[index]))
+        index: to_rpc_status(_error(violations, columns.event_ids[index], columns.types[index]))
         for index, violations in refused.items()
     }
 
 
-def _error(violations: Sequence[Violation], event_id: str) -> MeshError:
+def _token_bytes(token: str) -> int:
+    """Return how many bytes the token takes: its tag, its length, itself."""
+    size = len(token.encode())
+    return 1 + _length_bytes(size) + size
+
+
+def _length_bytes(size: int) -> int:
+    """Return how many bytes a protobuf varint of this value takes: seven bits each."""
+    return max(1, -(-size.bit_length() // 7))
+
+
+def _error(violations: Sequence[Violation], event_id: str, event_type: str) -> MeshError:
     fields = [FieldViolation(v.field, v.description, v.rule) for v in violations]
     message = "; ".join(f"{v.field} {v.description}" for v in violations)
     match violations[0].fault:
@@ -147,6 +163,13 @@ def _error(violations: Sequence[Violation], event_id: str) -> MeshError:
                 ErrorReason.ERROR_REASON_TOO_LARGE,
                 message,
                 metadata={"limitBytes": str(PROPERTIES_BYTES_MAX)},
+                violations=fields,
+            )
+        case Fault.TYPE_RESERVED:
+            return PermissionDenied(
+                ErrorReason.ERROR_REASON_EVENT_TYPE_RESERVED,
+                message,
+                metadata={"type": event_type},
                 violations=fields,
             )
         case Fault.FIELD_INVALID:

@@ -11,6 +11,7 @@ class Fault(StrEnum):
     FIELD_INVALID = "field_invalid"
     TOO_LARGE = "too_large"
     ID_REUSED = "id_reused"
+    TYPE_RESERVED = "type_reserved"
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +42,8 @@ class Columns:
     """JSON; empty where the caller gave none."""
     traced: Sequence[bool] | None
     """Whether the caller gave a traceparent; None where no event has one."""
+    tokens: Mapping[int, str]
+    """Consistency tokens by index; hardly any event has one."""
     property_faults: Mapping[int, Violation]
     """What reading the properties as JSON found, by index."""
 

@@ -17,6 +17,11 @@ EARLIEST_SECONDS = 946_684_800
 FUTURE_SECONDS = 86_400
 NANOS_MAX = 999_999_999
 PROPERTIES_BYTES_MAX = 32_768
+TOKEN_CHARACTERS_MAX = 128
+# What the mesh tells itself through the log: taken on trust further down.
+RESERVED_TYPES = frozenset(
+    {"profile_merged", "profile_unmerged", "profile_erased", "segment_entered", "segment_exited"}
+)
 PROPERTIES_DEPTH_MAX = 32
 
 
@@ -27,14 +32,17 @@ def admit(
     now: datetime,
     fingerprints: Sequence[bytes],
     known: Sequence[bytes | None],
+    may_derive: bool = False,
 ) -> Admission:
     """Return what becomes of each event.
+
+    Only who `may_derive` writes events of reserved types.
 
     `known` holds the fingerprint under which an event's id is remembered, if it
     is. Of two events with one id in the batch the first counts. A refused event
     never makes another one a duplicate.
     """
-    refused = check(columns, parent=parent, now=now)
+    refused = check(columns, parent=parent, now=now, may_derive=may_derive)
     if not refused and not any(known) and len(set(columns.event_ids)) == len(columns):
         return Admission(fresh=range(len(columns)), duplicates=(), refused={})
     fresh: list[int] = []
@@ -55,13 +63,17 @@ def admit(
     return Admission(fresh=fresh, duplicates=duplicates, refused={**refused, **reused})
 
 
-def check(columns: Columns, *, parent: str, now: datetime) -> Mapping[int, Sequence[Violation]]:
+def check(
+    columns: Columns, *, parent: str, now: datetime, may_derive: bool = False
+) -> Mapping[int, Sequence[Violation]]:
     """Return the violations of each bad event by index; empty when all are well."""
     latest = int(now.timestamp()) + FUTURE_SECONDS
-    if _all_well(columns, parent, latest):
+    reserved = frozenset() if may_derive else RESERVED_TYPES
+    if _all_well(columns, parent, latest) and reserved.isdisjoint(columns.types):
         return {}
     found = (
-        (index, tuple(_violations(columns, index, parent, latest))) for index in range(len(columns))
+        (index, tuple(_violations(columns, index, parent, latest, reserved)))
+        for index in range(len(columns))
     )
     return {index: violations for index, violations in found if violations}
 
@@ -75,6 +87,7 @@ def _all_well(columns: Columns, parent: str, latest: int) -> bool:
     # Each line looks at one field of all events in one pass of C code.
     return (
         not columns.property_faults
+        and all(len(token) <= TOKEN_CHARACTERS_MAX for token in columns.tokens.values())
         and all(map(EVENT_ID.fullmatch, columns.event_ids))
         and all(map(EVENT_TYPE.fullmatch, set(columns.types)))
         and all(map(profile_pattern(parent).fullmatch, columns.profiles))
@@ -91,11 +104,15 @@ def _times_well(columns: Columns) -> bool:
     return all(not second or second >= EARLIEST_SECONDS for second in columns.seconds)
 
 
-def _violations(columns: Columns, index: int, parent: str, latest: int) -> Iterator[Violation]:
+def _violations(
+    columns: Columns, index: int, parent: str, latest: int, reserved: frozenset[str]
+) -> Iterator[Violation]:
     if EVENT_ID.fullmatch(columns.event_ids[index]) is None:
         yield _BAD_EVENT_ID
     if EVENT_TYPE.fullmatch(columns.types[index]) is None:
         yield _BAD_TYPE
+    elif columns.types[index] in reserved:
+        yield _RESERVED
     if profile_pattern(parent).fullmatch(columns.profiles[index]) is None:
         description = (
             f"must be {parent}/profiles/{{profile}}, with 1 to 128 characters of"
@@ -111,6 +128,8 @@ def _violations(columns: Columns, index: int, parent: str, latest: int) -> Itera
         yield _TOO_LARGE
     if fault := columns.property_faults.get(index):
         yield fault
+    if len(columns.tokens.get(index, "")) > TOKEN_CHARACTERS_MAX:
+        yield _LONG_TOKEN
 
 
 @lru_cache(maxsize=4096)
@@ -126,6 +145,17 @@ _BAD_TYPE = Violation(
     "type",
     "string.pattern",
     "must be 1 to 63 characters of a-z 0-9 _, beginning with a letter: order_placed",
+)
+_RESERVED = Violation(
+    "type",
+    "type.reserved",
+    "is written by the mesh alone; callers choose another name",
+    Fault.TYPE_RESERVED,
+)
+_LONG_TOKEN = Violation(
+    "consistency_token",
+    "string.max_len",
+    f"must have at most {TOKEN_CHARACTERS_MAX} characters, as profile gave it",
 )
 BAD_TIME = "must lie between 2000-01-01 and one day ahead of now"
 _BAD_TIME = Violation("occur_time", "timestamp.range", BAD_TIME)

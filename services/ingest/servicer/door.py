@@ -10,6 +10,7 @@ from beckon.errors.v1.error_reason_pb2 import ErrorReason
 from beckon.ingest.v1.event_pb2 import Event
 from google.rpc.status_pb2 import Status
 
+from mesh.callers import current_caller
 from mesh.clock import Clock
 from mesh.errors import InvalidArgument, ResourceExhausted, invalid_field
 from mesh.ids import shard_of_name
@@ -20,6 +21,8 @@ from services.ingest.model import Admission
 from services.ingest.store import Appender, RecentIds
 
 EVENTS_MAX = 1000
+# Beside `events:write`, for the mesh's own services.
+DERIVE_SCOPE = "events:derive"
 # The log syncs in milliseconds; one that restarts is back in seconds.
 _BREATHER = timedelta(seconds=1)
 
@@ -85,7 +88,12 @@ class Door:
         fingerprints = convert.fingerprints(columns, raw)
         known = self._recent_ids.recall(workspace, columns.event_ids)
         admission = rules.admit(
-            columns, parent=parent, now=now, fingerprints=fingerprints, known=known
+            columns,
+            parent=parent,
+            now=now,
+            fingerprints=fingerprints,
+            known=known,
+            may_derive=_may_derive(),
         )
         profiles, event_ids = columns.profiles, columns.event_ids
         if len(admission.fresh) < len(columns):
@@ -102,7 +110,7 @@ class Door:
         return Entry(
             done=self._appender.append(records, after=before) if records else before,
             admission=admission,
-            failed_events=convert.statuses(admission.refused, columns.event_ids),
+            failed_events=convert.statuses(admission.refused, columns),
             workspace=workspace,
             event_ids=event_ids,
             fingerprints=fingerprints,
@@ -150,6 +158,11 @@ class Entry:
             duplicate_count=len(admission.duplicates),
             failed_events=self.failed_events,
         )
+
+
+def _may_derive() -> bool:
+    caller = current_caller()
+    return caller is not None and caller.has_scope(DERIVE_SCOPE)
 
 
 def _checked(parent: str, events: Sequence[Event]) -> str:

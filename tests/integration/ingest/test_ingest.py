@@ -68,6 +68,9 @@ async def ingest(server: Redis, tmp_path: Path) -> AsyncIterator[Ingest]:
     keys = tmp_path / "keys.json"
     entries = [
         key_entry("shop", "shop-key", workspaces=["acme"], scopes=["events:write"]),
+        key_entry(
+            "profile", "profile-key", workspaces=["*"], scopes=["events:write", "events:derive"]
+        ),
         key_entry("reader", "reader-key", workspaces=["acme"], scopes=["profiles:read"]),
     ]
     keys.write_bytes(msgspec.json.encode(entries))
@@ -231,6 +234,20 @@ async def test_a_caller_may_only_write_to_its_own_workspace(
 
     assert reason_of(refused.value) == expected
     assert await ingest.event_ids() == []
+
+
+async def test_a_caller_cannot_say_that_somebody_was_erased(ingest: Ingest) -> None:
+    erased = an_event("e1", type="profile_erased")
+
+    refused = await ingest.stub.IngestEvents(a_batch(erased, an_event("e2")))
+    async with connect(ingest.address, key="profile-key", service="ingest") as channel:
+        stub: rpc.IngestServiceAsyncStub = rpc.IngestServiceStub(channel)
+        taken = await stub.IngestEvents(a_batch(erased))
+
+    assert refused.failed_events[0].code == grpc.StatusCode.PERMISSION_DENIED.value[0]
+    assert "mesh alone" in refused.failed_events[0].message
+    assert taken.accepted_count == 1
+    assert await ingest.event_ids() == ["e1", "e2"]
 
 
 async def test_a_stream_acknowledges_batches_in_order_and_gives_credit_back(ingest: Ingest) -> None:

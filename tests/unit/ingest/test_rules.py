@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from services.ingest import convert
 from services.ingest.model import Admission, Fault
-from services.ingest.rules import EARLIEST_SECONDS, admit, check
+from services.ingest.rules import EARLIEST_SECONDS, RESERVED_TYPES, admit, check
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
 PARENT = "workspaces/acme"
@@ -199,6 +199,32 @@ def test_a_repeat_in_another_trace_is_the_same_event() -> None:
     untraced, malformed = an_event(), an_event(traceparent="what is this")
 
     assert len({*fingerprints([first, again]), *fingerprints([untraced, malformed])}) == 1
+
+
+@given(st.text(min_size=1, max_size=128), st.booleans())
+@example(token="x" * 128, traced=True)
+@example(token="x" * 127, traced=False)
+def test_a_repeat_with_another_consistency_token_is_the_same_event(
+    token: str, traced: bool
+) -> None:
+    trace = {"traceparent": "00-" + "1" * 32 + "-" + "2" * 16 + "-01"} if traced else {}
+    first, again = an_event(**trace), an_event(consistency_token=token, **trace)
+    other = an_event(consistency_token=token, type="order_canceled")
+
+    assert len(set(fingerprints([first, again]))) == 1
+    assert len(set(fingerprints([again, other]))) == 2
+
+
+@pytest.mark.parametrize("kind", sorted(RESERVED_TYPES))
+def test_only_the_mesh_writes_what_the_mesh_tells_itself(kind: str) -> None:
+    columns = convert.columns([an_event(), an_event(type=kind)])
+
+    refused = check(columns, parent=PARENT, now=NOW)
+    trusted = check(columns, parent=PARENT, now=NOW, may_derive=True)
+
+    assert [violations[0].fault for violations in refused.values()] == [Fault.TYPE_RESERVED]
+    assert list(refused) == [1]
+    assert not trusted
 
 
 def test_a_struct_is_the_same_event_in_whatever_order_it_was_written() -> None:
