@@ -10,10 +10,12 @@ from subprocess import run
 
 ROOT = Path(__file__).resolve().parent.parent
 UV = Path(sys.executable).parent / "uv"
+# What a checkout has and the services' image has not.
+EXTRAS = ("--extra", "embedded", "--extra", "tables")
 # bench is the widest; the others are held to its versions, so that one environment can hold all.
 LOCKS = {
-    "bench": ["--extra", "embedded", "--extra", "bench", "--group", "dev"],
-    "dev": ["--extra", "embedded", "--group", "dev", "--constraint", "requirements/bench.txt"],
+    "bench": [*EXTRAS, "--extra", "bench", "--group", "dev"],
+    "dev": [*EXTRAS, "--group", "dev", "--constraint", "requirements/bench.txt"],
     "k8s": ["--group", "k8s", "--constraint", "requirements/bench.txt"],
     "run": ["--constraint", "requirements/bench.txt"],
 }
