@@ -29,7 +29,7 @@ from google.api import resource_pb2 as google_dot_api_dot_resource__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\'beckon/profile/v1/erasure_service.proto\x12\x11\x62\x65\x63kon.profile.v1\x1a\x1e\x62\x65\x63kon/options/v1/access.proto\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x19google/api/resource.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xfd\x05\n\x07\x45rasure\x12Q\n\x04name\x18\x01 \x01(\tBC\xe2\x41\x01\x08\xbaH<r:28^workspaces/[a-z][a-z0-9-]{0,62}/erasures/[0-9a-f-]{36}$\x12\x35\n\x05state\x18\x02 \x01(\x0e\x32 .beckon.profile.v1.Erasure.StateB\x04\xe2\x41\x01\x03\x12:\n\x08removals\x18\x03 \x03(\x0b\x32\".beckon.profile.v1.Erasure.RemovalB\x04\xe2\x41\x01\x03\x12!\n\x13refused_event_count\x18\x04 \x01(\x03\x42\x04\xe2\x41\x01\x03\x12\x35\n\x0b\x63reate_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x37\n\rcomplete_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12;\n\x11refuse_until_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x14\n\x06reason\x18\x08 \x01(\tB\x04\xe2\x41\x01\x03\x1a\xba\x01\n\x07Removal\x12\x0f\n\x07service\x18\x01 \x01(\t\x12>\n\x06\x63ounts\x18\x02 \x03(\x0b\x32..beckon.profile.v1.Erasure.Removal.CountsEntry\x12/\n\x0bremove_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x1a-\n\x0b\x43ountsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x03:\x02\x38\x01\"E\n\x05State\x12\x15\n\x11STATE_UNSPECIFIED\x10\x00\x12\x11\n\rSTATE_RUNNING\x10\x01\x12\x12\n\x0eSTATE_COMPLETE\x10\x02:B\xea\x41?\n\x12\x62\x65\x63kon.dev/Erasure\x12)workspaces/{workspace}/erasures/{erasure}\"\xb4\x01\n\x14\x43reateErasureRequest\x12\x61\n\x07profile\x18\x01 \x01(\tBP\xe2\x41\x01\x02\xbaHIrG2E^workspaces/[a-z][a-z0-9-]{0,62}/profiles/[A-Za-z0-9._~@+:=-]{1,128}$\x12\x1c\n\x06reason\x18\x02 \x01(\tB\x0c\xe2\x41\x01\x01\xbaH\x05r\x03\x18\x80\x02\x12\x1b\n\rvalidate_only\x18\x03 \x01(\x08\x42\x04\xe2\x41\x01\x01\"f\n\x11GetErasureRequest\x12Q\n\x04name\x18\x01 \x01(\tBC\xe2\x41\x01\x02\xbaH<r:28^workspaces/[a-z][a-z0-9-]{0,62}/erasures/[0-9a-f-]{36}$\"\x8d\x01\n\x13ListErasuresRequest\x12<\n\x06parent\x18\x01 \x01(\tB,\xe2\x41\x01\x02\xbaH%r#2!^workspaces/[a-z][a-z0-9-]{0,62}$\x12\x1e\n\tpage_size\x18\x02 \x01(\x05\x42\x0b\xe2\x41\x01\x01\xbaH\x04\x1a\x02(\x00\x12\x18\n\npage_token\x18\x03 \x01(\tB\x04\xe2\x41\x01\x01\"]\n\x14ListErasuresResponse\x12,\n\x08\x65rasures\x18\x01 \x03(\x0b\x32\x1a.beckon.profile.v1.Erasure\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\xaa\x01\n\x14RecordErasureRequest\x12Q\n\x04name\x18\x01 \x01(\tBC\xe2\x41\x01\x02\xbaH<r:28^workspaces/[a-z][a-z0-9-]{0,62}/erasures/[0-9a-f-]{36}$\x12?\n\x07removal\x18\x02 \x01(\x0b\x32\".beckon.profile.v1.Erasure.RemovalB\n\xe2\x41\x01\x02\xbaH\x03\xc8\x01\x01\"\x17\n\x15RecordErasureResponse2\xf8\x03\n\x0e\x45rasureService\x12v\n\rCreateErasure\x12\'.beckon.profile.v1.CreateErasureRequest\x1a\x1a.beckon.profile.v1.Erasure\" \x90\x02\x02\xba\xd7\x18\x19\n\x0eprofiles:erase\x12\x07profile\x12m\n\nGetErasure\x12$.beckon.profile.v1.GetErasureRequest\x1a\x1a.beckon.profile.v1.Erasure\"\x1d\x90\x02\x01\xba\xd7\x18\x16\n\x0eprofiles:erase\x12\x04name\x12\x80\x01\n\x0cListErasures\x12&.beckon.profile.v1.ListErasuresRequest\x1a\'.beckon.profile.v1.ListErasuresResponse\"\x1f\x90\x02\x01\xba\xd7\x18\x18\n\x0eprofiles:erase\x12\x06parent\x12|\n\rRecordErasure\x12\'.beckon.profile.v1.RecordErasureRequest\x1a(.beckon.profile.v1.RecordErasureResponse\"\x18\x90\x02\x02\xba\xd7\x18\x11\n\x0f\x65rasures:recordb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\'beckon/profile/v1/erasure_service.proto\x12\x11\x62\x65\x63kon.profile.v1\x1a\x1e\x62\x65\x63kon/options/v1/access.proto\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x19google/api/resource.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xd3\x06\n\x07\x45rasure\x12Q\n\x04name\x18\x01 \x01(\tBC\xe2\x41\x01\x08\xbaH<r:28^workspaces/[a-z][a-z0-9-]{0,62}/erasures/[0-9a-f-]{36}$\x12\x35\n\x05state\x18\x02 \x01(\x0e\x32 .beckon.profile.v1.Erasure.StateB\x04\xe2\x41\x01\x03\x12:\n\x08removals\x18\x03 \x03(\x0b\x32\".beckon.profile.v1.Erasure.RemovalB\x04\xe2\x41\x01\x03\x12!\n\x13refused_event_count\x18\x04 \x01(\x03\x42\x04\xe2\x41\x01\x03\x12\x35\n\x0b\x63reate_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x37\n\rcomplete_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12;\n\x11refuse_until_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x14\n\x06reason\x18\x08 \x01(\tB\x04\xe2\x41\x01\x03\x1a\x90\x02\n\x07Removal\x12<\n\x07service\x18\x01 \x01(\tB+\xbaH(r&R\x07profileR\x07triggerR\x08throttleR\x08\x64\x65livery\x12g\n\x06\x63ounts\x18\x02 \x03(\x0b\x32..beckon.profile.v1.Erasure.Removal.CountsEntryB\'\xbaH$\x9a\x01!\x10@\"\x17r\x15\x32\x13^[a-z][a-z_]{0,62}$*\x04\"\x02(\x00\x12/\n\x0bremove_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x1a-\n\x0b\x43ountsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x03:\x02\x38\x01\"E\n\x05State\x12\x15\n\x11STATE_UNSPECIFIED\x10\x00\x12\x11\n\rSTATE_RUNNING\x10\x01\x12\x12\n\x0eSTATE_COMPLETE\x10\x02:B\xea\x41?\n\x12\x62\x65\x63kon.dev/Erasure\x12)workspaces/{workspace}/erasures/{erasure}\"\xb4\x01\n\x14\x43reateErasureRequest\x12\x61\n\x07profile\x18\x01 \x01(\tBP\xe2\x41\x01\x02\xbaHIrG2E^workspaces/[a-z][a-z0-9-]{0,62}/profiles/[A-Za-z0-9._~@+:=-]{1,128}$\x12\x1c\n\x06reason\x18\x02 \x01(\tB\x0c\xe2\x41\x01\x01\xbaH\x05r\x03\x18\x80\x02\x12\x1b\n\rvalidate_only\x18\x03 \x01(\x08\x42\x04\xe2\x41\x01\x01\"f\n\x11GetErasureRequest\x12Q\n\x04name\x18\x01 \x01(\tBC\xe2\x41\x01\x02\xbaH<r:28^workspaces/[a-z][a-z0-9-]{0,62}/erasures/[0-9a-f-]{36}$\"\x8d\x01\n\x13ListErasuresRequest\x12<\n\x06parent\x18\x01 \x01(\tB,\xe2\x41\x01\x02\xbaH%r#2!^workspaces/[a-z][a-z0-9-]{0,62}$\x12\x1e\n\tpage_size\x18\x02 \x01(\x05\x42\x0b\xe2\x41\x01\x01\xbaH\x04\x1a\x02(\x00\x12\x18\n\npage_token\x18\x03 \x01(\tB\x04\xe2\x41\x01\x01\"]\n\x14ListErasuresResponse\x12,\n\x08\x65rasures\x18\x01 \x03(\x0b\x32\x1a.beckon.profile.v1.Erasure\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\xaa\x01\n\x14RecordErasureRequest\x12Q\n\x04name\x18\x01 \x01(\tBC\xe2\x41\x01\x02\xbaH<r:28^workspaces/[a-z][a-z0-9-]{0,62}/erasures/[0-9a-f-]{36}$\x12?\n\x07removal\x18\x02 \x01(\x0b\x32\".beckon.profile.v1.Erasure.RemovalB\n\xe2\x41\x01\x02\xbaH\x03\xc8\x01\x01\"\x17\n\x15RecordErasureResponse2\xf8\x03\n\x0e\x45rasureService\x12v\n\rCreateErasure\x12\'.beckon.profile.v1.CreateErasureRequest\x1a\x1a.beckon.profile.v1.Erasure\" \x90\x02\x02\xba\xd7\x18\x19\n\x0eprofiles:erase\x12\x07profile\x12m\n\nGetErasure\x12$.beckon.profile.v1.GetErasureRequest\x1a\x1a.beckon.profile.v1.Erasure\"\x1d\x90\x02\x01\xba\xd7\x18\x16\n\x0eprofiles:erase\x12\x04name\x12\x80\x01\n\x0cListErasures\x12&.beckon.profile.v1.ListErasuresRequest\x1a\'.beckon.profile.v1.ListErasuresResponse\"\x1f\x90\x02\x01\xba\xd7\x18\x18\n\x0eprofiles:erase\x12\x06parent\x12|\n\rRecordErasure\x12\'.beckon.profile.v1.RecordErasureRequest\x1a(.beckon.profile.v1.RecordErasureResponse\"\x18\x90\x02\x02\xba\xd7\x18\x11\n\x0f\x65rasures:recordb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -38,6 +38,10 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_ERASURE_REMOVAL_COUNTSENTRY']._loaded_options = None
   _globals['_ERASURE_REMOVAL_COUNTSENTRY']._serialized_options = b'8\001'
+  _globals['_ERASURE_REMOVAL'].fields_by_name['service']._loaded_options = None
+  _globals['_ERASURE_REMOVAL'].fields_by_name['service']._serialized_options = b'\272H(r&R\007profileR\007triggerR\010throttleR\010delivery'
+  _globals['_ERASURE_REMOVAL'].fields_by_name['counts']._loaded_options = None
+  _globals['_ERASURE_REMOVAL'].fields_by_name['counts']._serialized_options = b'\272H$\232\001!\020@\"\027r\0252\023^[a-z][a-z_]{0,62}$*\004\"\002(\000'
   _globals['_ERASURE'].fields_by_name['name']._loaded_options = None
   _globals['_ERASURE'].fields_by_name['name']._serialized_options = b'\342A\001\010\272H<r:28^workspaces/[a-z][a-z0-9-]{0,62}/erasures/[0-9a-f-]{36}$'
   _globals['_ERASURE'].fields_by_name['state']._loaded_options = None
@@ -83,25 +87,25 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_ERASURESERVICE'].methods_by_name['RecordErasure']._loaded_options = None
   _globals['_ERASURESERVICE'].methods_by_name['RecordErasure']._serialized_options = b'\220\002\002\272\327\030\021\n\017erasures:record'
   _globals['_ERASURE']._serialized_start=217
-  _globals['_ERASURE']._serialized_end=982
+  _globals['_ERASURE']._serialized_end=1068
   _globals['_ERASURE_REMOVAL']._serialized_start=657
-  _globals['_ERASURE_REMOVAL']._serialized_end=843
-  _globals['_ERASURE_REMOVAL_COUNTSENTRY']._serialized_start=798
-  _globals['_ERASURE_REMOVAL_COUNTSENTRY']._serialized_end=843
-  _globals['_ERASURE_STATE']._serialized_start=845
-  _globals['_ERASURE_STATE']._serialized_end=914
-  _globals['_CREATEERASUREREQUEST']._serialized_start=985
-  _globals['_CREATEERASUREREQUEST']._serialized_end=1165
-  _globals['_GETERASUREREQUEST']._serialized_start=1167
-  _globals['_GETERASUREREQUEST']._serialized_end=1269
-  _globals['_LISTERASURESREQUEST']._serialized_start=1272
-  _globals['_LISTERASURESREQUEST']._serialized_end=1413
-  _globals['_LISTERASURESRESPONSE']._serialized_start=1415
-  _globals['_LISTERASURESRESPONSE']._serialized_end=1508
-  _globals['_RECORDERASUREREQUEST']._serialized_start=1511
-  _globals['_RECORDERASUREREQUEST']._serialized_end=1681
-  _globals['_RECORDERASURERESPONSE']._serialized_start=1683
-  _globals['_RECORDERASURERESPONSE']._serialized_end=1706
-  _globals['_ERASURESERVICE']._serialized_start=1709
-  _globals['_ERASURESERVICE']._serialized_end=2213
+  _globals['_ERASURE_REMOVAL']._serialized_end=929
+  _globals['_ERASURE_REMOVAL_COUNTSENTRY']._serialized_start=884
+  _globals['_ERASURE_REMOVAL_COUNTSENTRY']._serialized_end=929
+  _globals['_ERASURE_STATE']._serialized_start=931
+  _globals['_ERASURE_STATE']._serialized_end=1000
+  _globals['_CREATEERASUREREQUEST']._serialized_start=1071
+  _globals['_CREATEERASUREREQUEST']._serialized_end=1251
+  _globals['_GETERASUREREQUEST']._serialized_start=1253
+  _globals['_GETERASUREREQUEST']._serialized_end=1355
+  _globals['_LISTERASURESREQUEST']._serialized_start=1358
+  _globals['_LISTERASURESREQUEST']._serialized_end=1499
+  _globals['_LISTERASURESRESPONSE']._serialized_start=1501
+  _globals['_LISTERASURESRESPONSE']._serialized_end=1594
+  _globals['_RECORDERASUREREQUEST']._serialized_start=1597
+  _globals['_RECORDERASUREREQUEST']._serialized_end=1767
+  _globals['_RECORDERASURERESPONSE']._serialized_start=1769
+  _globals['_RECORDERASURERESPONSE']._serialized_end=1792
+  _globals['_ERASURESERVICE']._serialized_start=1795
+  _globals['_ERASURESERVICE']._serialized_end=2299
 # @@protoc_insertion_point(module_scope)

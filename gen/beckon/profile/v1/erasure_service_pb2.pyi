@@ -84,7 +84,9 @@ class Erasure(_message.Message):
         """`profile`, `trigger`, `throttle` or `delivery`."""
         @_builtins.property
         def counts(self) -> _containers.ScalarMap[_builtins.str, _builtins.int]:
-            """How many, by kind of thing: `history`, `devices`, `enrollments`, …"""
+            """How many, by kind of thing: `history`, `devices`, `enrollments`, … At
+            most 64 kinds.
+            """
 
         @_builtins.property
         def remove_time(self) -> _timestamp_pb2.Timestamp:
