@@ -9,7 +9,7 @@ event and a profile is a variable of its own, named with a dot.
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from time import perf_counter, thread_time
 from typing import Any
@@ -49,7 +49,7 @@ _COMMENT = re.compile(r"//[^\n]*")
 _CALL = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)\s*\(|\(|\)")
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _PATH = re.compile(
-    r"\b(?:event|trigger|profile)\s*\.\s*(?:properties|attributes)"
+    r"\b(?:event|trigger|profile)\s*\.\s*(?:properties|attributes|traits)"
     r"((?:\s*\.\s*\??\s*[A-Za-z_]\w*)+)\s*(\(?)"
 )
 _POSITION = re.compile(r"<input>:(\d+):(\d+): ([^\n]*)")
@@ -66,6 +66,7 @@ _VARIABLES = {
     "profile.id": cel.Type.STRING,
     "profile.attributes": _MAP,
     "profile.counters": _MAP,
+    "profile.traits": _MAP,
     "profile.time_zone": cel.Type.STRING,
     "profile.locale": cel.Type.STRING,
     "profile.first_seen_time": cel.Type.TIMESTAMP,
@@ -114,6 +115,8 @@ class ProfileFacts:
     locale: str = ""
     first_seen_time: datetime | None = None
     last_seen_time: datetime | None = None
+    traits: Mapping[str, Any] = field(default_factory=dict)
+    """Numbers by the trait's id."""
 
 
 class Context:
@@ -155,6 +158,7 @@ def make_context(
         "profile.id": profile.id,
         "profile.attributes": profile.attributes,
         "profile.counters": profile.counters,
+        "profile.traits": profile.traits,
         "profile.time_zone": profile.time_zone,
         "profile.locale": profile.locale,
         "now": now,
@@ -379,7 +383,7 @@ def _trial_context(
             node[keys[-1]] = items if looped else scalar
     moment = datetime(2026, 1, 1, tzinfo=UTC)
     event = EventFacts("id", "type", moment, holder)
-    profile = ProfileFacts("id", holder, {}, "UTC", "en", moment, moment)
+    profile = ProfileFacts("id", holder, {}, "UTC", "en", moment, moment, holder)
     return make_context(event=event, profile=profile, now=moment, trigger=event)
 
 

@@ -103,7 +103,7 @@ def settlements(request: pb.SettleSendsRequest) -> list[Settlement]:
 def subscriptions(
     request: subscriptions_pb.BatchUpdateSubscriptionsRequest,
 ) -> list[Subscription]:
-    """Return the subscriptions; refuses all when one is of another workspace than the parent."""
+    """Return the subscriptions; refuses all when one is of another workspace or channel."""
     workspace = request.parent.removeprefix("workspaces/")
     found: list[Subscription] = []
     violations: list[FieldViolation] = []
@@ -112,6 +112,9 @@ def subscriptions(
         of, profile_id = parse_name(one.profile, "profiles", field=field)
         if of != workspace:
             violations.append(FieldViolation(field, f"is not of {request.parent}", "parent"))
+            continue
+        if one.channel not in _CHANNELS:
+            violations.append(_not_provided(f"subscriptions[{index}].channel", one.channel))
             continue
         found.append(
             Subscription(
@@ -133,7 +136,9 @@ def subscription_messages(
 
 
 def frequency_cap(message: caps_pb.FrequencyCap) -> FrequencyCap:
-    """Return a valid cap of the wire as ours."""
+    """Return a valid cap of the wire as ours; refuses one of a channel without provider."""
+    if message.channel not in _CHANNEL_OF.values():
+        _refuse([_not_provided("frequency_cap.channel", message.channel)])
     workspace, cap_id = parse_name(message.name, "frequencyCaps")
     window: Window = (
         Rolling(message.rolling.ToTimedelta())
@@ -214,6 +219,12 @@ _STATES = {
     Consent.UNSUBSCRIBED: subscriptions_pb.Subscription.STATE_UNSUBSCRIBED,
     Consent.UNDECIDED: subscriptions_pb.Subscription.STATE_UNDECIDED,
 }
+
+
+def _not_provided(field: str, channel: channel_pb2.Channel.ValueType) -> FieldViolation:
+    """Return what is wrong with a channel of the schema that delivery has no provider for."""
+    word = channel_pb2.Channel.Name(channel).removeprefix("CHANNEL_").lower()
+    return FieldViolation(field, f"no provider for {word} yet", "provider")
 
 
 def _check_size(got: int, field: str) -> None:

@@ -81,6 +81,7 @@ class Person:
     """How a profile stands. Holds no address."""
 
     profile: str
+    """The id that the person goes by."""
     attributes: Mapping[str, Any]
     counts: Mapping[str, int]
     """Events by type."""
@@ -92,6 +93,12 @@ class Person:
     last_seen_time: datetime | None
     attributes_json: bytes = b"{}"
     """The attributes, as they came."""
+    traits: Mapping[str, Any] = field(default_factory=dict)
+    """Numbers by the trait's id."""
+    traits_json: bytes = b"{}"
+    """The same, as they came."""
+    members: tuple[str, ...] = ()
+    """All ids of the person when there are several."""
 
 
 Predicate = Callable[[Occurrence, Person, Occurrence | None, datetime], Seen]

@@ -36,6 +36,7 @@ def a_context(
                 "locale": "de-DE",
                 "first_seen_time": NOW - timedelta(days=30),
                 "last_seen_time": NOW,
+                "traits": {"orders_30d": 3},
                 **profile,
             }
         ),
@@ -56,6 +57,8 @@ def a_context(
         "profile.last_seen_time == now",
         "profile.counters.order_placed.count == 2",
         "!has(profile.counters.nothing)",
+        "profile.traits.orders_30d > 2 && profile.traits.orders_30d < 3.5",
+        "has(profile.traits.orders_30d) && !has(profile.traits.nothing)",
         "profile.id == 'ana' && profile.locale.startsWith('de')",
         "now.getHours('Europe/Berlin') == 13",
         "event.properties.?missing.orValue('x') == 'x'",
@@ -80,6 +83,7 @@ def test_what_the_contract_promises_holds(source: str) -> None:
     [
         ("event.properties.missing == 1", "missing"),
         ("profile.counters.nothing.count > 0", "nothing"),
+        ("profile.traits.nothing > 0", "nothing"),
         ("event.properties.text > 1", "overload"),
         ("event.properties.text", "instead of bool"),
         ("1 / 0 == 1", "zero"),

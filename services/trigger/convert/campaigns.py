@@ -167,6 +167,7 @@ def _profile_facts(person: Person) -> ProfileFacts:
         locale=person.locale,
         first_seen_time=person.first_seen_time,
         last_seen_time=person.last_seen_time,
+        traits=person.traits,
     )
 
 

@@ -109,12 +109,12 @@ def traced(record: LogRecord, event: Event) -> Occurrence:
 
 
 def to_person(profile: str, standing: Standing) -> Person:
-    """Return how a profile stands."""
-    raw = standing.attributes_json
+    """Return how the person stands whom a profile id names."""
+    raw, traits = standing.attributes_json, standing.traits_json
     first, last = standing.first_seen_time_us, standing.last_seen_time_us
     counters = standing.counters
     return Person(
-        profile=profile,
+        profile=standing.profile_id or profile,
         attributes=_properties.decode(raw) if raw else _NOTHING,
         counts=_Lazily(lambda: {counter.type: counter.count for counter in counters}),
         last_times=_Lazily(
@@ -125,6 +125,9 @@ def to_person(profile: str, standing: Standing) -> Person:
         first_seen_time=from_us(first) if first else None,
         last_seen_time=from_us(last) if last else None,
         attributes_json=raw or b"{}",
+        traits=_properties.decode(traits) if traits else _NOTHING,
+        traits_json=traits or b"{}",
+        members=tuple(standing.member_ids),
     )
 
 
@@ -142,6 +145,7 @@ def to_data(event: Occurrence, person: Person) -> bytes:
                 "id": person.profile,
                 "attributes": msgspec.Raw(person.attributes_json),
                 "counters": {type_: {"count": count} for type_, count in person.counts.items()},
+                "traits": msgspec.Raw(person.traits_json),
                 "time_zone": person.time_zone,
                 "locale": person.locale,
                 "first_seen_time": person.first_seen_time,

@@ -1,12 +1,16 @@
 """What the schema of a campaign cannot say: expressions compile, times fit, names belong."""
 
 from beckon.trigger.v1.campaign_service_pb2 import Campaign
+from beckon.type.v1.channel_pb2 import Channel
 
 from mesh.errors import FieldViolation, InvalidArgument, invalid_field
 from mesh.expressions import compile_expression, try_cost
 from mesh.names import parse_name, workspace_of
 from services.trigger.convert.campaigns import filters_of
 from services.trigger.convert.times import from_timestamp
+
+# The schema knows more ways to reach people than delivery has providers for.
+_PROVIDED = frozenset({Channel.CHANNEL_EMAIL, Channel.CHANNEL_WEBHOOK})
 
 
 def check_campaign(campaign: Campaign, workspace: str) -> None:
@@ -15,6 +19,7 @@ def check_campaign(campaign: Campaign, workspace: str) -> None:
         # An update may have cleared what the schema requires of a whole campaign.
         if not campaign.HasField(field):
             raise invalid_field(f"campaign.{field}", "is required", reason="required")
+    _check_channel(campaign.message.channel)
     template = campaign.message.template
     if workspace_of(template, field="campaign.message.template") != workspace:
         raise invalid_field(
@@ -34,6 +39,14 @@ def check_campaign(campaign: Campaign, workspace: str) -> None:
     for field, source, with_trigger in filters_of(campaign):
         if source:
             _check_filter(field, source, with_trigger=with_trigger)
+
+
+def _check_channel(channel: Channel.ValueType) -> None:
+    if channel not in _PROVIDED:
+        word = Channel.Name(channel).removeprefix("CHANNEL_").lower()
+        raise invalid_field(
+            "campaign.message.channel", f"no provider for {word} yet", reason="provider"
+        )
 
 
 def _check_times(campaign: Campaign) -> None:

@@ -13,7 +13,7 @@ from google.protobuf.field_mask_pb2 import FieldMask
 
 from mesh.errors import metadata_of, reason_of, violations_of
 from mesh.settings import ServerSettings
-from tests.integration.throttle.world import DAY, WEBHOOK, WEEK, FakeClock, Throttle, running
+from tests.integration.throttle.world import DAY, PUSH, WEBHOOK, WEEK, FakeClock, Throttle, running
 from tests.waiting import eventually
 
 
@@ -124,6 +124,7 @@ async def test_a_missing_cap_is_not_found(throttle: Throttle) -> None:
         (pb.FrequencyCap(limit=1001, calendar=DAY), "frequency_cap.limit"),
         (pb.FrequencyCap(limit=1), "frequency_cap.window"),
         (a_channel_of_tomorrow(pb.FrequencyCap(limit=1, calendar=DAY)), "frequency_cap.channel"),
+        (pb.FrequencyCap(limit=1, calendar=DAY, channel=PUSH), "frequency_cap.channel"),
     ],
 )
 async def test_a_bad_cap_is_refused_by_field(

@@ -7,7 +7,7 @@ from beckon.throttle.v1 import subscription_service_pb2 as pb
 from beckon.throttle.v1 import subscription_service_pb2_grpc as rpc
 
 from mesh.errors import violations_of
-from tests.integration.throttle.world import EMAIL, NOON, WEBHOOK, Throttle
+from tests.integration.throttle.world import EMAIL, NOON, PUSH, WEBHOOK, Throttle
 
 SUBSCRIBED = pb.Subscription.STATE_SUBSCRIBED
 UNSUBSCRIBED = pb.Subscription.STATE_UNSUBSCRIBED
@@ -100,6 +100,7 @@ async def test_a_person_who_takes_it_back_is_undecided(throttle: Throttle) -> No
         (pb.Subscription(channel=EMAIL), "subscriptions[0].state"),
         (pb.Subscription(state=SUBSCRIBED), "subscriptions[0].channel"),
         (a_channel_of_tomorrow(pb.Subscription(state=SUBSCRIBED)), "subscriptions[0].channel"),
+        (pb.Subscription(state=SUBSCRIBED, channel=PUSH), "subscriptions[0].channel"),
     ],
 )
 async def test_a_bad_subscription_is_refused_by_field(

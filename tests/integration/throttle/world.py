@@ -29,6 +29,7 @@ KEY = "key-of-everything"
 ACME_KEY = "key-of-acme"
 EMAIL = channel_pb2.CHANNEL_EMAIL
 WEBHOOK = channel_pb2.CHANNEL_WEBHOOK
+PUSH = channel_pb2.CHANNEL_PUSH
 NOON = datetime(2026, 11, 18, 12, tzinfo=UTC)
 
 

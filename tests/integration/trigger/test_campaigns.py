@@ -8,6 +8,7 @@ import pytest
 from beckon.errors.v1.error_reason_pb2 import ErrorReason
 from beckon.trigger.v1 import campaign_service_pb2 as pb
 from beckon.trigger.v1.campaign_service_pb2 import Campaign
+from beckon.type.v1.channel_pb2 import Channel
 
 from mesh.errors import Aborted, AlreadyExists, FailedPrecondition, InvalidArgument, NotFound
 from tests.integration.trigger.house import House, a_campaign
@@ -197,6 +198,12 @@ def with_template(template: str) -> Campaign:
     return campaign
 
 
+def with_channel(channel: Channel.ValueType) -> Campaign:
+    campaign = a_campaign()
+    campaign.message.channel = channel
+    return campaign
+
+
 COSTLY = "event.properties.a.all(x, event.properties.a.all(y, x + y > 0))"
 
 
@@ -224,6 +231,8 @@ COSTLY = "event.properties.a.all(x, event.properties.a.all(y, x + y > 0))"
             "campaign.message.template",
             "FIELD_INVALID",
         ),
+        (lambda: with_channel(Channel.CHANNEL_PUSH), "campaign.message.channel", "FIELD_INVALID"),
+        (lambda: with_channel(Channel.CHANNEL_SMS), "campaign.message.channel", "FIELD_INVALID"),
         (
             lambda: a_campaign(
                 exceptions={"cart_filled": ""}, recipient=pb.Recipient(event_property="owner")

@@ -114,6 +114,7 @@ def test_a_template_gets_what_came_as_it_came() -> None:
             "id": "ana",
             "attributes": {},
             "counters": {},
+            "traits": {},
             "time_zone": "",
             "locale": "",
             "first_seen_time": None,

@@ -208,8 +208,8 @@ class Trigger(_message.Message):
     """Its type."""
     filter: _builtins.str
     """CEL over `event` (`id`, `type`, `occur_time`, `properties`), `profile`
-    (the recipient: `id`, `attributes`, `counters.<type>.count`, `time_zone`, `locale`,
-    `first_seen_time`, `last_seen_time`) and `now`, for example
+    (the recipient: `id`, `attributes`, `counters.<type>.count`, `traits.<trait>`,
+    `time_zone`, `locale`, `first_seen_time`, `last_seen_time`) and `now`, for example
     `event.properties.value > 100.0 && profile.attributes.tier == "gold"`.
     Must be true for the event to begin anything; a missing key makes it
     false, with the reason on record. Judged at the event and, in what concerns the profile,
