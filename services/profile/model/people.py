@@ -33,6 +33,9 @@ class Facts(NamedTuple):
     phone: str = ""
     time_zone: str = ""
     locale: str = ""
+    times: str = "{}"
+    """A JSON object: when each attribute or field was written last, in microseconds; also of one
+    that is unset since."""
 
 
 class Profile(NamedTuple):
@@ -45,6 +48,8 @@ class Profile(NamedTuple):
     first_seen_us: int = 0
     """Microseconds since the epoch; 0: never."""
     last_seen_us: int = 0
+    traits: str = "{}"
+    """A JSON object of numbers."""
 
 
 NOBODY = Profile()

@@ -8,12 +8,18 @@ import msgspec
 
 from mesh.postgres import Connection
 from services.profile.model import Counter, Facts, Known, PersonKey, Profile
+from services.profile.model.persons import Person, Recorded
 
 PROFILE_COLUMNS = """
 p.workspace, p.profile_id, p.version, p.first_seen_us, p.last_seen_us,
-p.email, p.phone, p.time_zone, p.locale, p.attributes, p.counters
+p.email, p.phone, p.time_zone, p.locale, p.attributes, p.counters, p.attribute_times, p.traits
 """
 KNOWN_COLUMNS = f"{PROFILE_COLUMNS}, p.create_time, p.update_time"
+PERSON_COLUMNS = f"{KNOWN_COLUMNS}, p.member_ids, p.merged_into"
+CONTRIBUTION_COLUMNS = """
+c.workspace, c.person_id, c.member_id, c.first_seen_us, c.last_seen_us,
+c.email, c.phone, c.time_zone, c.locale, c.attributes, c.counters, c.attribute_times, c.create_time
+"""
 
 _COUNTERS = msgspec.json.Decoder(dict[str, Counter])
 _READ = f"""
@@ -24,13 +30,41 @@ JOIN profiles AS p USING (workspace, profile_id)
 
 def profile_of(row: asyncpg.Record) -> Profile:
     """Return the person in a row of `PROFILE_COLUMNS`."""
-    facts = Facts(row[9], row[5], row[6], row[7], row[8])
-    return Profile(row[2], facts, _COUNTERS.decode(row[10]), row[3], row[4])
+    facts = Facts(row[9], row[5], row[6], row[7], row[8], row[11])
+    return Profile(row[2], facts, _COUNTERS.decode(row[10]), row[3], row[4], row[12])
 
 
 def known_of(row: asyncpg.Record) -> Known:
     """Return the person in a row of `KNOWN_COLUMNS`."""
-    return Known((row[0], row[1]), profile_of(row), row[11], row[12])
+    return Known((row[0], row[1]), profile_of(row), row[13], row[14])
+
+
+def person_of(row: asyncpg.Record) -> Person:
+    """Return the person in a row of `PERSON_COLUMNS`, without contributions."""
+    return Person((row[0], row[1]), profile_of(row), tuple(row[15]), {}, row[13], row[14])
+
+
+def merged_into(row: asyncpg.Record) -> str:
+    """Return under which id a row of `PERSON_COLUMNS` is to be read; '': its own."""
+    name: str = row[16]
+    return name
+
+
+def recorded_of(row: asyncpg.Record) -> Recorded:
+    """Return what was recorded under one id, in a row of `CONTRIBUTION_COLUMNS`."""
+    facts = Facts(row[9], row[5], row[6], row[7], row[8], row[11])
+    return Recorded(Profile(0, facts, _COUNTERS.decode(row[10]), row[3], row[4]), row[12])
+
+
+def counts_of(profile: Profile) -> tuple[object, ...]:
+    """Return what counting changes: first and last seen, counters."""
+    counters = msgspec.json.encode(profile.counters).decode()
+    return profile.first_seen_us, profile.last_seen_us, counters
+
+
+def facts_of(facts: Facts) -> tuple[object, ...]:
+    """Return what a write of attributes and addresses changes."""
+    return facts.email, facts.phone, facts.time_zone, facts.locale, facts.attributes, facts.times
 
 
 async def read_profiles(
