@@ -1,9 +1,11 @@
 """Decisions of profile: what an event changes, what is a repeat, what an update may write."""
 
+from services.profile.rules.attributes import Types
 from services.profile.rules.facts import (
     ATTRIBUTE_BYTES_MAX,
     ATTRIBUTE_KEYS_MAX,
-    check_facts,
+    patch,
+    replace,
     revise,
 )
 from services.profile.rules.objects import NotAnObject, join, split
@@ -16,9 +18,11 @@ __all__ = [
     "COUNTER_TYPES_MAX",
     "LATE_US",
     "NotAnObject",
-    "check_facts",
+    "Types",
     "join",
     "observe",
+    "patch",
+    "replace",
     "revise",
     "sort_out",
     "split",

@@ -2,20 +2,34 @@
 
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import cache
 from importlib.resources import files
+from typing import NamedTuple
 
 from services.profile.model import Facts, Refused
-from services.profile.rules.objects import NotAnObject, join, split
+from services.profile.rules.attributes import Types
+from services.profile.rules.objects import join, same, split, split_list
+from services.profile.rules.operations import (
+    EVENT,
+    LIST_ITEMS_MAX,
+    PATCH,
+    UPDATE,
+    Naming,
+    Operations,
+    operate,
+    operations,
+)
 
 # A page of JSON about one person, and no more keys than anybody can look through: every
 # judgement carries all of it.
 ATTRIBUTE_BYTES_MAX = 64 * 1024
 ATTRIBUTE_KEYS_MAX = 256
-ATTRIBUTE_KEY_CHARACTERS_MAX = 128
 
-_UNSET = "null"
+# `$` begins an operation, `/` ends a part of a name; the others PostgreSQL does not keep.
+_KEY = re.compile(r"(?!\$)[^/\0\ud800-\udfff]{1,128}")
+_KEY_FORM = "a key must have 1 to 128 characters, none of them /, and not begin with $"
+_EMPTY = '""'
 # Strings are matched to be passed over.
 _EXPONENT = re.compile(r'"(?:[^"\\]|\\.)*"|[eE]([+-]?[0-9]+)')
 # Larger ones are beyond any number there is.
@@ -27,65 +41,146 @@ _LOCALE = re.compile(r"[A-Za-z]{2,8}(-[A-Za-z0-9]{1,8})*")
 _LOCALE_CHARACTERS_MAX = 35
 
 
-def revise(facts: Facts, properties: str) -> Facts | Refused:
+def revise(facts: Facts, properties: str, *, at_us: int, types: Types) -> Facts | Refused:
     """Return the facts after a `profile_updated` with these properties.
 
     Each key sets an attribute, null unsets it; `email`, `phone`, `time_zone` and
-    `locale` set the fields of that name. All of it or nothing: one bad value
-    refuses the whole change, so that none gets lost unseen.
+    `locale` set the fields of that name; keys like `$increment` hold operations. All of
+    it or nothing: one bad value refuses the whole change, so that none gets lost unseen.
     """
-    try:
-        changes = split(properties)
-    except NotAnObject as error:
-        return Refused("properties", f"must be a JSON object: {error}")
-    reserved: dict[str, str] = {}
+    wanted = operations(properties)
+    if isinstance(wanted, Refused):
+        return wanted
+    return patch(facts, wanted, at_us=at_us, types=types, naming=EVENT)
+
+
+def patch(
+    facts: Facts, wanted: Operations, *, at_us: int, types: Types, naming: Naming = PATCH
+) -> Facts | Refused:
+    """Return the facts after the operations, all of them or none.
+
+    What says the same as before changes nothing: then these very facts are returned.
+    """
+    values = split(facts.attributes)
+    before = values | _fields(facts)
+    after = before.copy()
+    refused = operate(after, wanted, naming)
+    if refused is not None:
+        return refused
     for key in FORMS:
-        value = changes.pop(key, None)
-        if value is not None:
-            text = "" if value == _UNSET else json.loads(value)
-            if not isinstance(text, str):
-                return Refused(f"properties.{key}", "must be a string or null")
-            reserved[key] = text
-    revised = facts._replace(**reserved) if reserved else facts
-    if changes:
-        revised = revised._replace(attributes=_merge(facts.attributes, changes))
-    return check_facts(revised, before=facts, prefix="properties.", whole="properties") or revised
+        if after.get(key) == _EMPTY:
+            del after[key]
+    return _settle(facts, before, after, _Change(at_us, types, naming))
 
 
-def check_facts(
-    facts: Facts, *, before: Facts, prefix: str = "", whole: str = "attributes"
+def replace(
+    facts: Facts, revised: Facts, *, at_us: int, types: Types, naming: Naming = UPDATE
+) -> Facts | Refused:
+    """Return the facts after all of them were written anew."""
+    before = split(facts.attributes) | _fields(facts)
+    after: dict[str, str] = {}
+    attributes = split(revised.attributes)
+    for key, value in attributes.items():
+        if key in FORMS:
+            return Refused(naming.of("write", key), "is a field of its own")
+        after[key] = before[key] if key in before and same(before[key], value) else value
+    return _settle(facts, before, after | _fields(revised), _Change(at_us, types, naming))
+
+
+class _Change(NamedTuple):
+    at_us: int
+    types: Types
+    naming: Naming
+
+
+def _settle(
+    facts: Facts, before: dict[str, str], after: dict[str, str], change: _Change
+) -> Facts | Refused:
+    """Check what is changed, and only that, and say when it was."""
+    changed = [key for key in before.keys() | after.keys() if before.get(key) != after.get(key)]
+    if not changed:
+        return facts
+    naming = change.naming
+    written = [(key, after[key]) for key in sorted(changed) if key in after]
+    refused = _check_values(written, before, naming)
+    if refused is not None:
+        return refused
+    revised = _facts(after, _moved(facts, changed, change.at_us))
+    if FORMS.keys() >= set(changed):
+        return revised._replace(attributes=facts.attributes)
+    refused = _check_size(revised.attributes, facts.attributes, naming.whole)
+    if refused is not None:
+        return refused
+    attributes = [(key, value) for key, value in written if key not in FORMS]
+    return (
+        change.types.admit((key, value, naming.of("write", key)) for key, value in attributes)
+        or revised
+    )
+
+
+def _moved(facts: Facts, changed: Iterable[str], at_us: int) -> str:
+    times = _times(facts)
+    for key in changed:
+        # Never before what it replaces, though clocks differ: it must win whenever what is
+        # known under several ids is put together.
+        times[key] = max(at_us, times.get(key, 0) + 1)
+    return json.dumps(times)
+
+
+def _check_values(
+    written: Iterable[tuple[str, str]], before: Mapping[str, str], naming: Naming
 ) -> Refused | None:
-    """Return what is wrong with facts that are to replace `before`; None: nothing.
+    for key, value in written:
+        if key in FORMS:
+            good, description = FORMS[key]
+            if value[0] != '"':
+                return Refused(_field(key, naming), "must be a string or null")
+            if not good(json.loads(value)):
+                return Refused(_field(key, naming), description)
+        elif key not in before and not _KEY.fullmatch(key):
+            return Refused(naming.whole, _KEY_FORM)
+        elif value[0] == "[" and len(split_list(value)) > _room(before.get(key, "")):
+            return Refused(naming.of("write", key), f"a list holds at most {LIST_ITEMS_MAX} items")
+    return None
 
-    Only what changes is looked at, and attributes may always shrink: what was
-    accepted once, under whatever bounds, does not stand in the way of other changes.
-    A refusal names `prefix` and the field, or `whole` for the attributes together.
+
+def _room(before: str) -> int:
+    """Return how many items a list may have; one that has more may shrink."""
+    return max(LIST_ITEMS_MAX, len(split_list(before)) if before.startswith("[") else 0)
+
+
+def _field(key: str, naming: Naming) -> str:
+    # In an update they stand beside the attributes.
+    return naming.of("write", key).replace("attributes.", "", 1)
+
+
+def _check_size(after: str, before: str, field: str) -> Refused | None:
+    """Return whether it is too much; attributes may always shrink.
+
+    What was accepted once, under whatever bounds, does not stand in the way of other changes.
     """
-    for field, (good, description) in FORMS.items():
-        value = getattr(facts, field)
-        if value and value != getattr(before, field) and not good(value):
-            return Refused(f"{prefix}{field}", description)
-    if facts.attributes is before.attributes:
-        return None
-    return _check_attributes(facts.attributes, before.attributes, whole)
-
-
-def _merge(attributes: str, changes: dict[str, str]) -> str:
-    merged = split(attributes) | changes
-    return join({key: value for key, value in merged.items() if value != _UNSET})
-
-
-def _check_attributes(after: str, before: str, field: str) -> Refused | None:
-    values, known = split(after), split(before)
-    if len(values) > max(ATTRIBUTE_KEYS_MAX, len(known)):
+    if len(split(after)) > max(ATTRIBUTE_KEYS_MAX, len(split(before))):
         return Refused(field, f"the profile would have more than {ATTRIBUTE_KEYS_MAX} attributes")
     size = len(after.encode("utf-8", "surrogatepass")) + _digits_unsaid(after)
     if size > max(ATTRIBUTE_BYTES_MAX, len(before.encode())):
         return Refused(field, f"attributes would exceed {ATTRIBUTE_BYTES_MAX} bytes")
-    for key in values.keys() - known.keys():
-        if not 0 < len(key) <= ATTRIBUTE_KEY_CHARACTERS_MAX:
-            return Refused(field, f"a key must have 1 to {ATTRIBUTE_KEY_CHARACTERS_MAX} characters")
     return None
+
+
+def _fields(facts: Facts) -> dict[str, str]:
+    """Return the fields that are set, as JSON texts like attributes."""
+    given = {key: getattr(facts, key) for key in FORMS}
+    return {key: json.dumps(value) for key, value in given.items() if value}
+
+
+def _facts(values: dict[str, str], times: str) -> Facts:
+    fields = {key: json.loads(values.pop(key)) for key in FORMS if key in values}
+    return Facts(attributes=join(values), times=times, **fields)
+
+
+def _times(facts: Facts) -> dict[str, int]:
+    times: dict[str, int] = json.loads(facts.times)
+    return times
 
 
 def _digits_unsaid(text: str) -> int:

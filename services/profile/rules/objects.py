@@ -1,4 +1,4 @@
-"""JSON objects taken apart and put together without touching their values.
+"""JSON objects and lists taken apart and put together without touching their values.
 
 A value that is decoded and encoded again comes back changed: 1.10 as 1.1, a long
 number rounded. Here values stay the text they were.
@@ -6,12 +6,14 @@ number rounded. Here values stay the text they were.
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from decimal import MAX_EMAX, MAX_PREC, MIN_EMIN, Context, Decimal
 from json.decoder import JSONDecodeError
 
 # Numbers stay text: they are only skipped, and 1e999 must not become infinity.
 _DECODER = json.JSONDecoder(parse_float=str, parse_int=str)
 _SPACE = re.compile(r"[ \t\r\n]*")
+_EXACT = Context(prec=MAX_PREC, Emin=MIN_EMIN, Emax=MAX_EMAX)
 
 
 class NotAnObject(ValueError):
@@ -34,6 +36,49 @@ def split(text: str) -> dict[str, str]:
 def join(values: Mapping[str, str]) -> str:
     """Return the object with these values, spaced as PostgreSQL spaces them."""
     return "{" + ", ".join(f"{json.dumps(key)}: {value}" for key, value in values.items()) + "}"
+
+
+def split_list(text: str) -> list[str]:
+    """Return the items of a JSON list, each as its JSON text."""
+    items: list[str] = []
+    at = _skip(text, _expect(text, _skip(text, 0), "["))
+    while text[at] != "]":
+        _, end = _DECODER.raw_decode(text, at)
+        items.append(text[at:end])
+        at = _skip(text, end)
+        if text[at] == ",":
+            at = _skip(text, at + 1)
+    return items
+
+
+def join_list(items: Iterable[str]) -> str:
+    """Return the list of these items."""
+    return f"[{', '.join(items)}]"
+
+
+def same(one: str, other: str) -> bool:
+    """Return whether two JSON texts say the same: 1.10 and 1.1 do, and so do two orders of keys."""
+    return one == other or normal(one) == normal(other)
+
+
+def normal(value: str) -> str:
+    """Return a text that is equal for all JSON texts that say the same."""
+    if value[0] == '"' and value.isascii() and "\\" not in value:
+        return value
+    return json.dumps(_NORMAL.decode(value), sort_keys=True)
+
+
+def _normal_number(text: str) -> str:
+    # Marked by what no text that PostgreSQL keeps can hold: the number 1 is not the text "1".
+    try:
+        number = _EXACT.create_decimal(text)
+        return "\0" + str(number.normalize(_EXACT) if number else Decimal())
+    except ArithmeticError:
+        # An exponent beyond all bounds.
+        return "\0" + text
+
+
+_NORMAL = json.JSONDecoder(parse_float=_normal_number, parse_int=_normal_number)
 
 
 def _split(text: str) -> dict[str, str]:

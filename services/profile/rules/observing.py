@@ -10,6 +10,7 @@ from services.profile.model import (
     Profile,
     Refused,
 )
+from services.profile.rules.attributes import Types
 from services.profile.rules.facts import revise
 
 # What occurred longer ago goes to the history and changes nothing: statistics that
@@ -21,18 +22,24 @@ COUNTER_TYPES_MAX = 512
 
 
 def observe(
-    profile: Profile, events: Sequence[Event], *, wanted: frozenset[str] = frozenset()
+    profile: Profile,
+    events: Sequence[Event],
+    *,
+    wanted: frozenset[str] = frozenset(),
+    types: Types | None = None,
 ) -> Observation:
     """Return what `events`, in this order, make of `profile`.
 
     Counts each type (up to 512 types), moves first and last seen, and lets
     `profile_updated` set facts: the one received last wins. An event that occurred
     more than 30 days before it was received is kept and changes nothing. One with
-    a bad fact is refused as a whole, counts for nothing and stays out of the history:
-    it belongs into the quarantine, whence it can be replayed. The version grows by one,
-    however many events there are, also when they only come late: whoever writes
-    the same person at the same time must notice.
+    a bad fact, one of another type than its attribute has too, is refused as a whole,
+    counts for nothing and stays out of the history: it belongs into the quarantine,
+    whence it can be replayed. The version grows by one, however many events there are,
+    also when they only come late: whoever writes the same person at the same time must
+    notice.
     """
+    types = Types() if types is None else types
     counters = dict(profile.counters)
     facts, first, last = profile.facts, profile.first_seen_us, profile.last_seen_us
     kept: list[Event] = []
@@ -43,7 +50,7 @@ def observe(
         occur_us, kind = event.occur_us, event.type
         if event.receive_us - occur_us <= LATE_US:
             if kind == PROFILE_UPDATED:
-                revised = revise(facts, event.properties)
+                revised = revise(facts, event.properties, at_us=event.receive_us, types=types)
                 if isinstance(revised, Refused):
                     refused.append((event, revised))
                     continue

@@ -13,7 +13,9 @@ from mesh.names import format_name, parse_name, workspace_of
 from mesh.pages import OrderKey, PageTokens, page_size
 from services.profile import rules
 from services.profile.convert import profiles as convert
-from services.profile.model import Facts, Known, PersonKey
+from services.profile.convert.attributes import refusal
+from services.profile.convert.moments import micros
+from services.profile.model import Facts, Known, PersonKey, Refused
 from services.profile.store import NEWEST, HistoryKey, Profiles
 
 
@@ -51,11 +53,12 @@ class ProfileServicer(rpc.ProfileServiceServicer):
 
     async def UpdateProfile(self, request: pb.UpdateProfileRequest, context: object) -> pb.Profile:
         key = parse_name(request.profile.name, "profiles", field="profile.name")
+        now = self._clock.now()
 
         def revise(known: Known | None) -> Facts | Known:
-            return _revise(request, key, known)
+            return _revise(request, key, known, micros(now))
 
-        return convert.profile(await self._store.change(key, revise, self._clock.now()))
+        return convert.profile(await self._store.change(key, revise, now))
 
     async def ListProfileEvents(
         self, request: pb.ListProfileEventsRequest, context: object
@@ -72,14 +75,16 @@ class ProfileServicer(rpc.ProfileServiceServicer):
         return response
 
 
-def _revise(request: pb.UpdateProfileRequest, key: PersonKey, known: Known | None) -> Facts | Known:
+def _revise(
+    request: pb.UpdateProfileRequest, key: PersonKey, known: Known | None, at_us: int
+) -> Facts | Known:
     if known is None and not request.allow_missing:
         raise _not_found(key)
     before = known.profile.facts if known is not None else Facts()
-    facts = convert.revised(before, request.profile, request.update_mask)
-    refused = rules.check_facts(facts, before=before, prefix="profile.", whole="profile.attributes")
-    if refused is not None:
-        raise invalid_field(refused.field, refused.description)
+    wanted = convert.revised(before, request.profile, request.update_mask)
+    facts = rules.replace(before, wanted, at_us=at_us, types=rules.Types())
+    if isinstance(facts, Refused):
+        raise refusal(facts)
     if known is not None and facts == before:
         # Also the repeat of an update whose answer was lost: its etag is old by now.
         return known

@@ -5,17 +5,28 @@ import json
 import pytest
 
 from services.profile.model import Facts, Refused
-from services.profile.rules import ATTRIBUTE_BYTES_MAX, ATTRIBUTE_KEYS_MAX, check_facts, revise
+from services.profile.rules import (
+    ATTRIBUTE_BYTES_MAX,
+    ATTRIBUTE_KEYS_MAX,
+    Types,
+    replace,
+    revise,
+)
+
+
+def told(facts: Facts, properties: str, at_us: int = 5) -> Facts | Refused:
+    return revise(facts, properties, at_us=at_us, types=Types())
 
 
 def revised(facts: Facts, **properties: object) -> Facts:
-    after = revise(facts, json.dumps(properties))
+    """Return the facts as they become, without the times."""
+    after = told(facts, json.dumps(properties))
     assert isinstance(after, Facts)
-    return after
+    return after._replace(times="{}")
 
 
 def refused(facts: Facts, **properties: object) -> Refused:
-    answer = revise(facts, json.dumps(properties))
+    answer = told(facts, json.dumps(properties))
     assert isinstance(answer, Refused)
     return answer
 
@@ -91,28 +102,81 @@ def test_attributes_are_at_most_64_kib() -> None:
 def test_a_number_counts_with_all_the_digits_that_are_kept_of_it() -> None:
     tiny = ", ".join(["1e-16000"] * 5)
 
-    assert isinstance(revise(Facts(), f'{{"a": [{tiny}]}}'), Refused)
-    assert isinstance(revise(Facts(), '{"a": 1E+00000000000000000000000000099999}'), Refused)
-    assert isinstance(revise(Facts(), '{"a": [1e-16000, 2.5e3]}'), Facts)
-    assert isinstance(revise(Facts(), f'{{"a": "[{tiny}]"}}'), Facts)
+    assert isinstance(told(Facts(), f'{{"a": [{tiny}]}}'), Refused)
+    assert isinstance(told(Facts(), '{"a": 1E+00000000000000000000000000099999}'), Refused)
+    assert isinstance(told(Facts(), '{"a": [1e-16000, 2.5e3]}'), Facts)
+    assert isinstance(told(Facts(), f'{{"a": "[{tiny}]"}}'), Facts)
 
 
 def test_attributes_that_are_too_many_may_still_become_fewer() -> None:
     before = Facts(json.dumps({f"k{at}": "x" * 1000 for at in range(300)}))
 
-    assert isinstance(revise(before, '{"k0": null}'), Facts)
+    assert isinstance(told(before, '{"k0": null}'), Facts)
 
 
-@pytest.mark.parametrize("key", ["", "x" * 129])
-def test_a_key_is_neither_empty_nor_endless(key: str) -> None:
+@pytest.mark.parametrize("key", ["", "x" * 129, "a/b", "$nothing", "a\0b", "\ud800"])
+def test_a_key_is_neither_empty_nor_endless_nor_odd(key: str) -> None:
     assert refused(Facts(), **{key: 1}).field == "properties"
 
 
 def test_a_value_from_before_its_rule_does_not_stand_in_the_way() -> None:
     before = Facts(time_zone="Mars/Olympus")
 
-    assert check_facts(before._replace(email="ana@example.com"), before=before) is None
+    wanted = before._replace(email="ana@example.com")
+    assert isinstance(replace(before, wanted, at_us=5, types=Types()), Facts)
 
 
 def test_properties_that_are_no_object_are_refused() -> None:
-    assert isinstance(revise(Facts(), "[1]"), Refused)
+    assert isinstance(told(Facts(), "[1]"), Refused)
+
+
+def test_a_change_says_when_each_key_was_written() -> None:
+    first = told(Facts(), '{"tier": "gold", "size": 1, "email": "ana@example.com"}', 10)
+    assert isinstance(first, Facts)
+    then = told(first, '{"tier": null, "size": 1.0, "email": null, "locale": "de"}', 20)
+    assert isinstance(then, Facts)
+
+    assert json.loads(first.times) == {"tier": 10, "size": 10, "email": 10}
+    assert json.loads(then.times) == {"tier": 20, "size": 10, "email": 20, "locale": 20}
+    assert then.attributes == '{"size": 1}'
+
+
+def test_what_replaces_a_write_counts_as_later_by_whatever_clock() -> None:
+    first = told(Facts(), '{"tier": "gold"}', 10)
+    assert isinstance(first, Facts)
+
+    then = told(first, '{"tier": "blue"}', 9)
+
+    assert isinstance(then, Facts)
+    assert json.loads(then.times) == {"tier": 11}
+
+
+@pytest.mark.parametrize(
+    "properties",
+    [
+        '{"tier": "gold"}',
+        '{"size": 1.10}',
+        '{"home": {"b": [1, true], "a": 2.0}}',
+        '{"email": "ana@example.com", "phone": null, "locale": ""}',
+        '{"other": null, "$unset": ["none"], "$increment": {"size": 0}}',
+        '{"$set_once": {"tier": "blue"}, "$append": {"likes": ["a", 1.0]}}',
+        '{"$remove": {"likes": [true, "b"], "none": 1}}',
+    ],
+)
+def test_what_is_so_already_changes_nothing(properties: str) -> None:
+    before = Facts(
+        '{"tier": "gold", "size": 1.1, "home": {"a": 2, "b": [1.0, true]}, "likes": ["a", 1]}',
+        email="ana@example.com",
+        times='{"tier": 1}',
+    )
+
+    assert told(before, properties) is before
+
+
+def test_a_reserved_key_is_no_attribute_in_an_update() -> None:
+    wanted = Facts('{"email": "ana@example.com"}')
+
+    answer = replace(Facts(), wanted, at_us=5, types=Types())
+
+    assert isinstance(answer, Refused)
+    assert answer.field == "profile.attributes.email"

@@ -10,9 +10,15 @@ from services.profile.rules import COUNTER_TYPES_MAX, LATE_US, observe
 from tests.unit.profile.builders import NOW_US, an_event
 
 kinds = st.sampled_from(["a", "b", "profile_updated"])
-changes = st.dictionaries(
-    st.sampled_from(["tier", "size", "email", "time_zone"]),
-    st.sampled_from([None, "Europe/Berlin", "ana@example.com", 3, "gold"]),
+words = st.sampled_from([None, "Europe/Berlin", "ana@example.com", "gold"])
+changes = st.fixed_dictionaries(
+    {},
+    optional={
+        "tier": words,
+        "size": st.sampled_from([None, 3, 4]),
+        "email": words | st.just(3),
+        "time_zone": words | st.just(3),
+    },
 )
 happenings = st.builds(
     lambda kind, age, change: an_event(
