@@ -87,6 +87,7 @@ def _environment(variables: dict[str, cel.Type]) -> cel.Env:
 
 _ENV = _environment(_VARIABLES)
 _ENV_WITH_TRIGGER = _environment(_VARIABLES | _TRIGGER_VARIABLES)
+_ENV_OF_EVENTS = _environment({f"event.{name}": type_ for name, type_ in _EVENT.items()})
 _INT64_MAX = 2**63 - 1
 
 
@@ -175,6 +176,18 @@ def make_context(
     return Context(values)
 
 
+def make_event_context(event: EventFacts) -> Context:
+    """Return the context for one event alone, for expressions that are compiled so."""
+    return Context(
+        {
+            "event.id": event.id,
+            "event.type": event.type,
+            "event.occur_time": event.occur_time,
+            "event.properties": event.properties,
+        }
+    )
+
+
 class Expression:
     """A compiled expression with a yes or no for an answer."""
 
@@ -243,11 +256,23 @@ def compile_expression(
             compile, `EXPRESSION_TOO_COSTLY` where it is longer or nests deeper than
             it may.
     """
+    return _compile(source, _ENV_WITH_TRIGGER if with_trigger else _ENV, length_max)
+
+
+def compile_event_expression(source: str, *, length_max: int = LENGTH_MAX) -> Expression:
+    """Compile an expression over `event` alone.
+
+    Raises:
+        InvalidArgument: As of `compile_expression`.
+    """
+    return _compile(source, _ENV_OF_EVENTS, length_max)
+
+
+def _compile(source: str, env: cel.Env, length_max: int) -> Expression:
     if len(source) > length_max:
         raise too_costly(source, f"{length_max} characters")
     if "\0" in source or any("\ud800" <= one <= "\udfff" for one in source):
         raise invalid(source, "holds a NUL or half a character", line=1, column=1)
-    env = _ENV_WITH_TRIGGER if with_trigger else _ENV
     try:
         program = env.compile(source)
     except RuntimeError as error:

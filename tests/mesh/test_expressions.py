@@ -14,8 +14,10 @@ from mesh.expressions import (
     EventFacts,
     ExpressionFailed,
     ProfileFacts,
+    compile_event_expression,
     compile_expression,
     make_context,
+    make_event_context,
     try_cost,
 )
 
@@ -236,3 +238,13 @@ def test_one_context_serves_expressions_with_and_without_a_trigger() -> None:
 
     assert compile_expression("event.properties.value == 1").matches(context)
     assert compile_expression("trigger.type == 'x'", with_trigger=True).matches(context)
+
+
+def test_an_expression_over_the_event_alone_knows_nobody() -> None:
+    event = EventFacts("e-1", "order_placed", NOW, {"value": 3})
+
+    assert compile_event_expression("event.properties.value == 3").matches(
+        make_event_context(event)
+    )
+    with pytest.raises(InvalidArgument):
+        compile_event_expression("profile.locale == 'de'")
