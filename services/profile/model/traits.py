@@ -73,11 +73,6 @@ class Trait:
     backfilling: bool = False
     """Whether that is still going on: who has no state yet is reckoned from the history."""
 
-    @property
-    def previous_id(self) -> str:
-        """What the value of the window before is called."""
-        return f"{self.trait_id}_previous"
-
 
 class Latest(NamedTuple):
     """The number of the latest event; compares by time."""
