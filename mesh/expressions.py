@@ -81,7 +81,7 @@ _EXTENSIONS = [ext_strings.ExtStrings(), ext_optional.ExtOptional(), ext_math.Ex
 def _environment(variables: dict[str, cel.Type]) -> cel.Env:
     env = cel.NewEnv(variables=variables, extensions=_EXTENSIONS)
     # An environment that has compiled nothing yet takes no datetime.
-    env.compile("now == now")
+    env.compile("event.occur_time == event.occur_time")
     return env
 
 
