@@ -29,7 +29,8 @@ CREATE TABLE contributions (
     PRIMARY KEY (workspace, person_id, member_id)
 );
 
--- Edges between ids; only ever added, and marked when taken back. They move with the person.
+-- Edges between ids; only ever added, and marked when taken back. They go with the person that
+-- `into_id` is of.
 CREATE TABLE merges (
     workspace text COLLATE "C" NOT NULL,
     person_id text COLLATE "C" NOT NULL,
@@ -45,6 +46,9 @@ CREATE TABLE merges (
     PRIMARY KEY (workspace, person_id, merge_id)
 );
 CREATE INDEX merges_id ON merges (workspace, merge_id);
+-- What was refused or undone between an id and somebody else.
+CREATE INDEX merges_from ON merges (workspace, from_id);
+CREATE INDEX merges_into ON merges (workspace, into_id);
 
 -- The type of each attribute; set by the first write, never changed.
 CREATE TABLE attributes (
