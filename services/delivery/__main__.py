@@ -6,6 +6,7 @@ from datetime import timedelta
 from pathlib import Path
 
 from beckon.delivery.v1 import delivery_service_pb2_grpc as delivery_rpc
+from beckon.delivery.v1 import erasure_service_pb2_grpc as erasure_rpc
 from beckon.delivery.v1 import template_service_pb2_grpc as template_rpc
 
 from mesh import client, migrations, postgres, process, server
@@ -17,8 +18,13 @@ from services.delivery.config import Config
 from services.delivery.model import Channel, Peer
 from services.delivery.providers import SmtpProvider, WebhookProvider
 from services.delivery.render import Renderer
-from services.delivery.servicer import DeliveryServicer, Lanes, TemplateServicer
-from services.delivery.store import DeliveryStore, Outbox, TemplateStore
+from services.delivery.servicer import (
+    DeliveryServicer,
+    ErasureServicer,
+    Lanes,
+    TemplateServicer,
+)
+from services.delivery.store import DeliveryStore, ErasureStore, Outbox, TemplateStore
 from services.delivery.worker import (
     EmailPreparer,
     Janitor,
@@ -109,6 +115,7 @@ async def main(config: Config) -> None:
         )
         tokens = PageTokens.from_keys_file(config.server.keys_file)
         deliveries = DeliveryServicer(store, lanes, clock, tokens=tokens)
+        erasures = ErasureServicer(ErasureStore(db), store, lanes, relay, clock)
         template_servicer = TemplateServicer(
             templates,
             trial,
@@ -123,6 +130,10 @@ async def main(config: Config) -> None:
                 Service(
                     lambda s: delivery_rpc.add_DeliveryServiceServicer_to_server(deliveries, s),
                     "beckon.delivery.v1.DeliveryService",
+                ),
+                Service(
+                    lambda s: erasure_rpc.add_ErasureServiceServicer_to_server(erasures, s),
+                    "beckon.delivery.v1.ErasureService",
                 ),
                 Service(
                     lambda s: template_rpc.add_TemplateServiceServicer_to_server(

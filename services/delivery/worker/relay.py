@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import timedelta
 from itertools import chain
 
@@ -53,6 +53,13 @@ class Relay:
             if len(queue) < _HELD_MAX:
                 queue.append(one)
                 self._wakes[one.peer].set()
+
+    def forget(self, people: Collection[tuple[str, str]]) -> None:
+        """Tell nothing more of these people (workspace, profile id); the table has it no more."""
+        for queue in self._queues.values():
+            for at, news in enumerate(queue):
+                left = [one for one in news.endings if (one.workspace, one.profile) not in people]
+                queue[at] = news._replace(endings=left)
 
     async def run(self, stopping: Stopping) -> None:
         """Tell until it is time to end."""

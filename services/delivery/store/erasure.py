@@ -1,0 +1,103 @@
+"""Forgetting people: their deliveries, and what others were yet to hear of them."""
+
+from collections.abc import Collection
+from datetime import datetime
+from typing import NamedTuple, TypeAlias
+from uuid import UUID
+
+from mesh.postgres import Connection, Database
+from services.delivery.model import Peer, State
+
+Person: TypeAlias = tuple[str, str]
+"""Workspace and profile id."""
+
+# In one order everywhere, so that nobody waits in a circle. Handed over and leased: a provider
+# may be getting it at this moment.
+_HOLD = f"""
+SELECT d.delivery_id,
+    d.state = {int(State.SENDING)} AND d.handed_over AND d.due_time > $3 AS is_busy
+FROM deliveries AS d
+JOIN unnest($1::text[], $2::text[]) AS w (workspace, profile) USING (workspace, profile)
+ORDER BY d.delivery_id FOR UPDATE OF d
+"""  # noqa: S608 — names and numbers of ours
+# Nobody is told: who would be told forgets the person as well.
+_STOP = f"""
+UPDATE deliveries SET state = {int(State.CANCELED)}, due_time = NULL, handed_over = false,
+    data = NULL
+WHERE delivery_id = ANY($1::uuid[]) AND due_time IS NOT NULL
+"""  # noqa: S608 — names and numbers of ours
+_DELETE = "DELETE FROM deliveries WHERE delivery_id = ANY($1::uuid[])"
+
+# A row tells of many people. Read from end to end: it holds what was not told for seconds.
+_NEWS = """
+SELECT outbox_id, peer FROM outbox
+WHERE profiles && $2::text[] AND EXISTS (
+    SELECT FROM unnest(workspaces, profiles) AS e (workspace, profile)
+    JOIN unnest($1::text[], $2::text[]) AS w (workspace, profile) USING (workspace, profile))
+ORDER BY outbox_id FOR UPDATE
+"""
+_UNSAY = """
+UPDATE outbox AS o SET delivery_ids = l.delivery_ids, rounds = l.rounds, states = l.states,
+    channels = l.channels, workspaces = l.workspaces, profiles = l.profiles,
+    campaigns = l.campaigns
+FROM (
+    SELECT o.outbox_id, count(w.profile) AS unsaid,
+        coalesce(array_agg(e.delivery_id) FILTER (WHERE w.profile IS NULL), '{}') AS delivery_ids,
+        coalesce(array_agg(e.round) FILTER (WHERE w.profile IS NULL), '{}') AS rounds,
+        coalesce(array_agg(e.state) FILTER (WHERE w.profile IS NULL), '{}') AS states,
+        coalesce(array_agg(e.channel) FILTER (WHERE w.profile IS NULL), '{}') AS channels,
+        coalesce(array_agg(e.workspace) FILTER (WHERE w.profile IS NULL), '{}') AS workspaces,
+        coalesce(array_agg(e.profile) FILTER (WHERE w.profile IS NULL), '{}') AS profiles,
+        coalesce(array_agg(e.campaign) FILTER (WHERE w.profile IS NULL), '{}') AS campaigns
+    FROM outbox AS o
+    CROSS JOIN unnest(o.delivery_ids, o.rounds, o.states, o.channels, o.workspaces, o.profiles,
+        o.campaigns) AS e (delivery_id, round, state, channel, workspace, profile, campaign)
+    LEFT JOIN unnest($1::text[], $2::text[]) AS w (workspace, profile)
+        ON w.workspace = e.workspace AND w.profile = e.profile
+    WHERE o.outbox_id = ANY($3::bigint[]) GROUP BY o.outbox_id
+) AS l
+WHERE o.outbox_id = l.outbox_id RETURNING o.peer, l.unsaid
+"""
+_EMPTIED = "DELETE FROM outbox WHERE outbox_id = ANY($1::bigint[]) AND cardinality(profiles) = 0"
+
+
+class Erased(NamedTuple):
+    """How far it came."""
+
+    found: Collection[UUID]
+    """All deliveries of the people."""
+    busy: Collection[UUID]
+    """Those that a provider may be getting; while there are any nothing is removed."""
+    receipts: int
+    """What ingest was yet to hear."""
+
+
+class ErasureStore:
+    """Removes people from the tables."""
+
+    def __init__(self, db: Database) -> None:
+        """Take the database."""
+        self._db = db
+
+    async def erase(self, people: Collection[Person], *, now: datetime) -> Erased:
+        """Remove all deliveries of the people, or, where some are busy, stop all others."""
+        columns = [one[0] for one in people], [one[1] for one in people]
+        async with self._db.transaction() as connection:
+            rows = await connection.fetch(_HOLD, *columns, now)
+            found, busy = [row[0] for row in rows], [row[0] for row in rows if row[1]]
+            if busy:
+                # All or nothing is removed, so that what the last call counts is all there was.
+                await connection.execute(_STOP, [row[0] for row in rows if not row[1]])
+                return Erased(found, busy, 0)
+            await connection.execute(_DELETE, found)
+            return Erased(found, (), await _unsay(connection, columns))
+
+
+async def _unsay(db: Connection, columns: tuple[list[str], list[str]]) -> int:
+    rows = await db.fetch(_NEWS, *columns)
+    ids = [row[0] for row in rows]
+    if not ids:
+        return 0
+    unsaid = await db.fetch(_UNSAY, *columns, ids)
+    await db.execute(_EMPTIED, ids)
+    return sum(count for peer, count in unsaid if peer == Peer.INGEST)
