@@ -1,13 +1,14 @@
 """People of many ids: what was recorded under each, and the edges that unite them."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import IntEnum
 from types import MappingProxyType
 from typing import NamedTuple
 from uuid import UUID
 
-from services.profile.model.people import NOBODY, PersonKey, Profile
+from services.profile.model.people import NOBODY, Event, PersonKey, Profile, Refused
 
 IDENTIFY = "identify"
 """The event type that says which ids are one person."""
@@ -96,3 +97,42 @@ class Claim(NamedTuple):
     member_id: str
     alias: bool
     """An alias is united whoever has it; an anonymous id only unless it is somebody else's."""
+
+
+class PersonObservation(NamedTuple):
+    """What events made of one person."""
+
+    person: Person
+    kept: list[Event]
+    """Those that go to the history."""
+    stood: list[tuple[Event, Person]]
+    """How the person stood just after each event of a wanted type."""
+    refused: list[tuple[Event, Refused]]
+
+
+class Renaming(NamedTuple):
+    """People whose ids go under other names now."""
+
+    before: list[Person]
+    after: list[Person]
+    unions: list[Union]
+    """In their order; none where people were parted."""
+
+
+@dataclass(frozen=True, slots=True)
+class Observed:
+    """What the events of a turn made of everybody."""
+
+    changes: list[tuple[Person | None, Person]] = field(default_factory=list)
+    """Each person as known, if at all, and as she is now, under the same name."""
+    renamings: list[Renaming] = field(default_factory=list)
+    refused_edges: list[Edge] = field(default_factory=list)
+    kept: list[Event] = field(default_factory=list)
+    stood: list[tuple[Event, Person]] = field(default_factory=list)
+    refused: list[tuple[Event, Refused]] = field(default_factory=list)
+
+    @property
+    def people(self) -> list[Person]:
+        """Everybody who changed, as they are now."""
+        renamed = [person for one in self.renamings for person in one.after]
+        return [*(after for _, after in self.changes), *renamed]

@@ -79,17 +79,18 @@ def sources(contributions: Mapping[str, Recorded]) -> dict[str, tuple[str, int]]
     }
 
 
-def rewrite(person: Person, member_id: str, facts: Facts) -> Person:
+def rewrite(person: Person, member_id: str, facts: Facts, *, keys: Collection[str] = ()) -> Person:
     """Return the person after a write under one of her ids, which made `facts` of the union's.
 
-    The id takes over what that changed and nothing else; the version grows by one.
+    The id takes over what that changed, and what stands under `keys`, which were written
+    though they may say what another id has said before. The version grows by one.
     """
     if not person.contributions:
         return person._replace(
             profile=person.profile._replace(version=person.profile.version + 1, facts=facts)
         )
     mine = person.contributions.get(member_id, Recorded())
-    taken = take_over(mine.profile.facts, before=person.profile.facts, after=facts)
+    taken = take_over(mine.profile.facts, before=person.profile.facts, after=facts, keys=keys)
     contributions = {
         **person.contributions,
         member_id: mine._replace(profile=mine.profile._replace(facts=taken)),
@@ -99,9 +100,9 @@ def rewrite(person: Person, member_id: str, facts: Facts) -> Person:
     return person._replace(profile=profile, contributions=contributions)
 
 
-def take_over(mine: Facts, *, before: Facts, after: Facts) -> Facts:
-    """Return one id's own facts with what a write made of those of the union."""
-    changed = _changed(before, after)
+def take_over(mine: Facts, *, before: Facts, after: Facts, keys: Collection[str] = ()) -> Facts:
+    """Return one id's own facts with what a write of `keys` made of those of the union."""
+    changed = _changed(before, after).union(keys)
     if not changed:
         return mine
     values, times = split(mine.attributes), split(mine.times)
