@@ -14,6 +14,7 @@ from bench.load.spec import Sent
 from bench.load.spread import percentile
 from bench.load.usage import measure, spent
 from bench.mesh import Mesh, ingest_alone, mesh
+from bench.profile import profile
 from bench.record import Record
 from bench.side import Side
 from stack.servers import redis
@@ -169,6 +170,7 @@ PARTS: Mapping[str, Callable[[Record], Awaitable[None]]] = {
     "latency": latency,
     "tracing": tracing,
     "memory": memory,
+    "profile": profile,
 }
 
 

@@ -40,6 +40,8 @@ TARGETS = (
     Target("tracing.overhead_ratio", at_most=0.15),
     Target("memory.idle_mb", at_most=600),
     Target("memory.loaded_mb", at_most=1200),
+    Target("profile.observe_ratio_to_bare_copy", at_least=0.25),
+    Target("profile.segment_count_ratio_to_by_hand", at_most=3),
 )
 
 # What each number of the results means; written into them, so that they can be read alone.
@@ -60,6 +62,14 @@ MEANINGS: Mapping[str, str] = {
     "tracing.overhead_ratio": "share of the end-to-end events/s that tracing at its default costs",
     "memory.idle_mb": "proportional set size of all processes, PostgreSQL and Redis included, before any event",
     "memory.loaded_mb": "the highest during a full load",
+    "profile.observe_events_per_second": "events written to history and profiles by ObserveEvents, profile and its PostgreSQL"
+    " alone: batches of 500 in two lanes, every commit synced, one event in ten answered with a standing",
+    "profile.observe_ratio_to_bare_copy": "the same over COPY of the same rows into a table without an index, in as many"
+    " lanes and transactions, on the same server",
+    "profile.segment_count_1m_seconds": "CountSegmentMembers over a million profiles, two conditions on attributes",
+    "profile.segment_count_ratio_to_by_hand": "the same over the predicate as one writes it in SQL by hand, on the same server",
+    "profile.fanout_profiles_per_second": "StreamRelated over 200,000 followers, all of them to the client",
+    "profile.fanout_filtered_profiles_per_second": "the same with a filter on the follower's profile: followers looked at a second",
 }
 
 

@@ -16,8 +16,14 @@ from beckon.delivery.v1 import template_service_pb2_grpc as template_rpc
 from beckon.ingest.v1 import ingest_service_pb2 as ingest_pb
 from beckon.ingest.v1 import ingest_service_pb2_grpc as ingest_rpc
 from beckon.ingest.v1.event_pb2 import Event
+from beckon.profile.v1 import erasure_service_pb2_grpc as erasure_rpc
+from beckon.profile.v1 import identity_service_pb2_grpc as identity_rpc
 from beckon.profile.v1 import profile_service_pb2 as profile_pb
 from beckon.profile.v1 import profile_service_pb2_grpc as profile_rpc
+from beckon.profile.v1 import segment_service_pb2 as segment_pb
+from beckon.profile.v1 import segment_service_pb2_grpc as segment_rpc
+from beckon.profile.v1 import trait_service_pb2 as trait_pb
+from beckon.profile.v1 import trait_service_pb2_grpc as trait_rpc
 from beckon.throttle.v1 import frequency_cap_service_pb2 as cap_pb
 from beckon.throttle.v1 import frequency_cap_service_pb2_grpc as cap_rpc
 from beckon.throttle.v1 import subscription_service_pb2 as subscription_pb
@@ -30,6 +36,7 @@ from beckon.trigger.v1 import quarantine_service_pb2 as quarantine_pb
 from beckon.trigger.v1 import quarantine_service_pb2_grpc as quarantine_rpc
 from beckon.type.v1.channel_pb2 import CHANNEL_EMAIL, CHANNEL_WEBHOOK
 from google.protobuf.duration_pb2 import Duration
+from google.protobuf.field_mask_pb2 import FieldMask
 
 from mesh.client import connect
 from mesh.clock import SystemClock
@@ -116,6 +123,18 @@ class World:
         return profile_rpc.ProfileServiceStub(self.mesh.channels["profile"])
 
     @property
+    def identities(self) -> "identity_rpc.IdentityServiceAsyncStub":
+        return identity_rpc.IdentityServiceStub(self.mesh.channels["profile"])
+
+    @property
+    def segments(self) -> "segment_rpc.SegmentServiceAsyncStub":
+        return segment_rpc.SegmentServiceStub(self.mesh.channels["profile"])
+
+    @property
+    def erasures(self) -> "erasure_rpc.ErasureServiceAsyncStub":
+        return erasure_rpc.ErasureServiceStub(self.mesh.channels["profile"])
+
+    @property
     def quarantine(self) -> "quarantine_rpc.QuarantineServiceAsyncStub":
         return quarantine_rpc.QuarantineServiceStub(self.mesh.channels["trigger"])
 
@@ -190,6 +209,43 @@ class World:
         if launch:
             await self.launch(created.name)
         return created.name
+
+    async def trait(self, trait_id: str, event_type: str, **more: Any) -> None:
+        """Declare a trait; it counts at once."""
+        stub: trait_rpc.TraitServiceAsyncStub = trait_rpc.TraitServiceStub(
+            self.mesh.channels["profile"]
+        )
+        trait = trait_pb.Trait(name=self.name("traits", trait_id), event_type=event_type, **more)
+        await stub.CreateTrait(trait_pb.CreateTraitRequest(trait=trait))
+
+    async def segment(self, segment_id: str, where: str) -> str:
+        """Declare a segment; return its name once its members are complete."""
+        name = self.name("segments", segment_id)
+        segment = segment_pb.Segment(name=name, filter=where)
+        await self.segments.CreateSegment(segment_pb.CreateSegmentRequest(segment=segment))
+
+        async def look() -> segment_pb.Segment:
+            return await self.segments.GetSegment(segment_pb.GetSegmentRequest(name=name))
+
+        await eventually(look, lambda found: found.state == segment_pb.Segment.STATE_ACTIVE)
+        return name
+
+    async def profile(self, profile: str) -> profile_pb.Profile:
+        """Return a profile as it stands."""
+        return await self.profiles.GetProfile(
+            profile_pb.GetProfileRequest(name=self.name("profiles", profile))
+        )
+
+    async def set(self, profile: str, **attributes: str | float) -> profile_pb.Profile:
+        """Write attributes as an internal service does."""
+        patch = profile_pb.Profile(name=self.name("profiles", profile))
+        patch.attributes.update(attributes)
+        paths = [f"attributes.{key}" for key in attributes]
+        return await self.profiles.UpdateProfile(
+            profile_pb.UpdateProfileRequest(
+                profile=patch, update_mask=FieldMask(paths=paths), allow_missing=True
+            )
+        )
 
     async def launch(self, name: str) -> None:
         """Launch a campaign."""
@@ -335,6 +391,13 @@ class World:
             profile_pb.ListProfileEventsRequest(parent=self.name("profiles", profile), type=kind)
         )
         return list(page.events)
+
+    async def members(self, segment: str) -> list[str]:
+        """Return the ids of a segment's members."""
+        page = await self.segments.ListSegmentMembers(
+            segment_pb.ListSegmentMembersRequest(name=segment)
+        )
+        return [member.profile.rpartition("/")[2] for member in page.members]
 
     async def quarantined(self) -> list[quarantine_pb.QuarantinedEvent]:
         """Return what could not be judged."""
