@@ -5,6 +5,7 @@ from functools import partial
 from pathlib import Path
 
 from beckon.throttle.v1 import frequency_cap_service_pb2_grpc as caps_rpc
+from beckon.throttle.v1 import identity_service_pb2_grpc as identities_rpc
 from beckon.throttle.v1 import subscription_service_pb2_grpc as subscriptions_rpc
 from beckon.throttle.v1 import throttle_service_pb2_grpc as rpc
 
@@ -16,10 +17,11 @@ from mesh.server import Service, serve
 from services.throttle.config import Config
 from services.throttle.servicer import (
     FrequencyCapServicer,
+    IdentityServicer,
     SubscriptionServicer,
     ThrottleServicer,
 )
-from services.throttle.store import Caps, Places, Subscriptions
+from services.throttle.store import Caps, Identities, Places, Subscriptions
 
 SCHEMA = "throttle"
 MIGRATIONS = Path(__file__).parent / "migrations"
@@ -37,10 +39,17 @@ SELF_VALIDATING = frozenset(
 
 
 def services(
-    *, subscriptions: Subscriptions, caps: Caps, places: Places, tokens: PageTokens, clock: Clock
+    *,
+    subscriptions: Subscriptions,
+    identities: Identities,
+    caps: Caps,
+    places: Places,
+    tokens: PageTokens,
+    clock: Clock,
 ) -> list[Service]:
     """Return what is served."""
-    throttle = ThrottleServicer(subscriptions, caps, places, clock=clock)
+    throttle = ThrottleServicer(subscriptions, identities, caps, places, clock=clock)
+    people = IdentityServicer(identities, places)
     frequency_caps = FrequencyCapServicer(caps, tokens)
     consent = SubscriptionServicer(subscriptions, clock=clock)
     return [
@@ -55,6 +64,10 @@ def services(
         Service(
             partial(subscriptions_rpc.add_SubscriptionServiceServicer_to_server, consent),
             f"{PACKAGE}.SubscriptionService",
+        ),
+        Service(
+            partial(identities_rpc.add_IdentityServiceServicer_to_server, people),
+            f"{PACKAGE}.IdentityService",
         ),
     ]
 
@@ -73,6 +86,7 @@ async def main(config: Config) -> None:
             config.server,
             services(
                 subscriptions=Subscriptions(database),
+                identities=Identities(database),
                 caps=caps,
                 places=Places(client, by_shard=config.redis_cluster),
                 tokens=PageTokens.from_keys_file(config.server.keys_file),

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from beckon.errors.v1.error_reason_pb2 import ErrorReason
 from beckon.throttle.v1 import frequency_cap_service_pb2 as caps_pb
+from beckon.throttle.v1 import identity_service_pb2 as identities_pb
 from beckon.throttle.v1 import subscription_service_pb2 as subscriptions_pb
 from beckon.throttle.v1 import throttle_service_pb2 as pb
 from beckon.type.v1 import channel_pb2
@@ -18,6 +19,7 @@ from services.throttle.model import (
     Consent,
     Defer,
     FrequencyCap,
+    Identity,
     OnBreach,
     Outcome,
     Rolling,
@@ -33,6 +35,9 @@ from services.throttle.rules import micros
 
 BATCH_MAX = 1000
 
+# As many ids as profile unites.
+_MEMBERS_MAX = 100
+_MEMBER = re.compile(ID_PATTERN)
 _PROFILE = re.compile(rf"workspaces/({RESOURCE_ID_PATTERN})/profiles/({ID_PATTERN})")
 _CHANNELS: Mapping[int, Channel] = {channel.value: channel for channel in Channel}
 _SEND_ID_BYTES = 16
@@ -126,6 +131,42 @@ def subscriptions(
         )
     _refuse(violations)
     return found
+
+
+def identities(request: identities_pb.SetIdentitiesRequest) -> list[Identity]:
+    """Return who is one person; refuses all when one is malformed, naming each bad field."""
+    found: list[Identity] = []
+    violations: list[FieldViolation] = []
+    for index, one in enumerate(request.identities):
+        path = f"identities[{index}]"
+        workspace, profile_id = parse_name(one.profile, "profiles", field=f"{path}.profile")
+        if not 1 <= len(one.member_ids) <= _MEMBERS_MAX or not all(
+            map(_MEMBER.fullmatch, one.member_ids)
+        ):
+            text = f"must be 1 to {_MEMBERS_MAX} profile ids"
+            violations.append(FieldViolation(f"{path}.member_ids", text, "member_ids"))
+        elif profile_id not in one.member_ids:
+            text = "must name the profile itself too"
+            violations.append(FieldViolation(f"{path}.member_ids", text, "profile"))
+        found.append(
+            Identity(
+                workspace=workspace,
+                profile_id=profile_id,
+                member_ids=tuple(one.member_ids),
+                version=one.version,
+            )
+        )
+    _refuse(violations)
+    return found
+
+
+def people(request: identities_pb.ErasePeopleRequest) -> list[tuple[str, str]]:
+    """Return who is to be forgotten as (workspace, id), each once."""
+    names = {
+        parse_name(profile, "profiles", field=f"profiles[{index}]")
+        for index, profile in enumerate(request.profiles)
+    }
+    return sorted(names)
 
 
 def subscription_messages(

@@ -109,6 +109,16 @@ class Subscription:
     """None: never asked."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Identity:
+    """Which ids are one person."""
+
+    workspace: str
+    profile_id: str
+    member_ids: tuple[str, ...]
+    version: int
+
+
 class Send(NamedTuple):
     """One message that wants to go out.
 

@@ -23,8 +23,14 @@ def consent_verdict(channel: Channel, consent: Consent) -> Suppress | None:
 def all_channels(
     workspace: str, profile_id: str, decided: Iterable[Subscription]
 ) -> list[Subscription]:
-    """Return one subscription for each channel; undecided where nothing was decided."""
-    known = {one.channel: one for one in decided}
+    """Return one subscription for each channel; undecided where nothing was decided.
+
+    Of what a person said under several ids the most restrictive holds.
+    """
+    known: dict[Channel, Subscription] = {}
+    for one in decided:
+        before = known.get(one.channel)
+        known[one.channel] = one if before is None else _stricter(before, one)
     return [
         known.get(channel)
         or Subscription(
@@ -37,6 +43,16 @@ def all_channels(
     ]
 
 
+def _stricter(one: Subscription, other: Subscription) -> Subscription:
+    """Return what holds of two: a no, else a yes, else nothing; of two alike the later."""
+    return max(one, other, key=lambda said: (_STRICTNESS.index(said.consent), _time(said)))
+
+
+def _time(said: Subscription) -> float:
+    return said.update_time.timestamp() if said.update_time else 0.0
+
+
+_STRICTNESS = (Consent.UNDECIDED, Consent.SUBSCRIBED, Consent.UNSUBSCRIBED)
 _UNSUBSCRIBED = {
     channel: Suppress(Gate.CONSENT, f"unsubscribed from {channel.name.lower()}")
     for channel in Channel

@@ -1,5 +1,6 @@
 """Lists and sets what people agreed to."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from beckon.throttle.v1 import subscription_service_pb2 as pb
@@ -8,6 +9,7 @@ from beckon.throttle.v1 import subscription_service_pb2_grpc as rpc
 from mesh.clock import Clock
 from mesh.names import parse_name
 from services.throttle import convert
+from services.throttle.model import Subscription
 from services.throttle.rules import all_channels
 from services.throttle.store import Subscriptions
 
@@ -33,7 +35,15 @@ class SubscriptionServicer(rpc.SubscriptionServiceServicer):
         # The later of two holds.
         last = {(one.profile_id, one.channel): one for one in asked}
         await self._subscriptions.set(list(last.values()))
-        stand = [last[one.profile_id, one.channel] for one in asked]
+        stand = await self._standing([last[one.profile_id, one.channel] for one in asked])
         return pb.BatchUpdateSubscriptionsResponse(
             subscriptions=convert.subscription_messages(stand)
         )
+
+    async def _standing(self, asked: Sequence[Subscription]) -> list[Subscription]:
+        """Return what holds: of a person with several ids the most restrictive of all."""
+        consents, persons = await self._subscriptions.consents(asked)
+        return [
+            replace(one, consent=consent) if place in persons else one
+            for place, (one, consent) in enumerate(zip(asked, consents, strict=True))
+        ]

@@ -3,11 +3,13 @@
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
+from beckon.errors.v1.error_reason_pb2 import ErrorReason
 from beckon.throttle.v1 import throttle_service_pb2 as pb
 from beckon.throttle.v1 import throttle_service_pb2_grpc as rpc
 
 from mesh import metrics
 from mesh.clock import Clock
+from mesh.errors import Aborted
 from services.throttle import convert
 from services.throttle.model import (
     Allow,
@@ -21,14 +23,24 @@ from services.throttle.model import (
     Verdict,
 )
 from services.throttle.rules import Limits, cap_verdict, consent_verdict, micros
-from services.throttle.store import Caps, Places, Subscriptions
+from services.throttle.store import Caps, Identities, Moved, Places, Subscriptions
+
+# A person is united a few times in her life.
+_ATTEMPTS_MAX = 5
 
 
 class ThrottleServicer(rpc.ThrottleServiceServicer):
     def __init__(
-        self, subscriptions: Subscriptions, caps: Caps, places: Places, *, clock: Clock
+        self,
+        subscriptions: Subscriptions,
+        identities: Identities,
+        caps: Caps,
+        places: Places,
+        *,
+        clock: Clock,
     ) -> None:
         self._subscriptions = subscriptions
+        self._identities = identities
         self._caps = caps
         self._places = places
         self._clock = clock
@@ -38,19 +50,41 @@ class ThrottleServicer(rpc.ThrottleServiceServicer):
         self, request: pb.ReserveSendsRequest, context: object
     ) -> pb.ReserveSendsResponse:
         sends = convert.sends(request)
-        consents = await self._subscriptions.consents(sends)
-        caps = await self._caps.current({send.workspace for send in sends})
-        # Asked last: what is reserved is reserved now, not when the question came.
-        now_us = micros(self._clock.now())
-        verdicts = await self._judge(sends, consents, caps, now_us)
-        _count(verdicts)
-        return convert.reserved(verdicts)
+        for _ in range(_ATTEMPTS_MAX):
+            try:
+                verdicts = await self._verdicts(sends)
+            except Moved:
+                # Somebody was united or parted in the middle. Who has a place keeps it.
+                continue
+            _count(verdicts)
+            return convert.reserved(verdicts)
+        raise Aborted(ErrorReason.ERROR_REASON_CONFLICT, "people are united faster than judged")
 
     async def SettleSends(
         self, request: pb.SettleSendsRequest, context: object
     ) -> pb.SettleSendsResponse:
-        await self._places.settle(convert.settlements(request))
+        settlements = convert.settlements(request)
+        # Under the id that was named too: it may have been parted since, and keeps its own.
+        moved = await self._identities.of({(one.workspace, one.profile_id) for one in settlements})
+        settlements += [
+            one._replace(profile_id=moved[one.workspace, one.profile_id])
+            for one in settlements
+            if (one.workspace, one.profile_id) in moved
+        ]
+        await self._places.settle(settlements)
         return pb.SettleSendsResponse()
+
+    async def _verdicts(self, sends: Sequence[Send]) -> list[Verdict]:
+        consents, persons = await self._subscriptions.consents(sends)
+        caps = await self._caps.current({send.workspace for send in sends})
+        if persons:
+            sends = [
+                send._replace(profile_id=persons.get(place, send.profile_id))
+                for place, send in enumerate(sends)
+            ]
+        # Asked last: what is reserved is reserved now, not when the question came.
+        now_us = micros(self._clock.now())
+        return await self._judge(sends, consents, caps, now_us)
 
     async def _judge(
         self,

@@ -1,13 +1,13 @@
 """The places that sends take, one hash a person in Redis, changed by scripts only."""
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from struct import Struct
 from typing import Any, Final, Protocol, TypeAlias
 
 from redis import exceptions
 
-from mesh.ids import shards_of
+from mesh.ids import shard_of, shards_of
 from mesh.redis import Redis, Script, translated
 from services.throttle.model import (
     Breach,
@@ -23,6 +23,8 @@ from services.throttle.rules import KEPT, place_for, span_us
 
 # A script holds the server: so many persons take it a few milliseconds.
 PERSONS_MAX: Final = 250
+# Places that are copied in one script.
+_ABSORBED_MAX: Final = 1000
 
 _FOLDER = Path(__file__).parent
 
@@ -36,6 +38,14 @@ _KEPT_US = span_us(KEPT)
 _FOREVER = float("inf")
 
 _Group: TypeAlias = list[tuple[bytes, list[int]]]
+
+
+_LEFT = -1
+_MARK = b"moved"
+
+
+class Moved(Exception):
+    """The places of somebody are counted under another id by now: ask again under which."""
 
 
 class _OfPerson(Protocol):
@@ -59,6 +69,8 @@ class Places:
         self._by_shard = by_shard
         self._reserve = Script.from_file(_FOLDER / "reserve.lua")
         self._settle = Script.from_file(_FOLDER / "settle.lua")
+        self._leave = Script.from_file(_FOLDER / "leave.lua")
+        self._absorb = Script.from_file(_FOLDER / "absorb.lua")
 
     async def reserve(
         self, sends: Sequence[Send], limits: Sequence[tuple[Limit, ...]], now_us: Micros
@@ -66,6 +78,9 @@ class Places:
         """Take places for the sends that keep their limits; return what the others breach.
 
         Safe to repeat: a send that holds a place breaches nothing.
+
+        Raises:
+            Moved: Somebody goes by another id since; the others have their places.
         """
         # By identity: sends with the same limits share the tuple, and hashing it costs
         # more than all the rest.
@@ -83,6 +98,8 @@ class Places:
                 continue
             indexes = [index for _, of_person in group for index in of_person]
             for index, raw in zip(indexes, answer, strict=True):
+                if raw == _LEFT:
+                    raise Moved
                 if raw:
                     found[index] = [_breach(each, limits[index]) for each in raw]
         return found
@@ -91,6 +108,41 @@ class Places:
         """Keep or free the places of ended sends; one without a place is left alone."""
         ended = [_SETTLEMENT.pack(_OUTCOMES[one.outcome], one.send_id) for one in settlements]
         await self._run(self._settle, self._groups(settlements), ended, [])
+
+    async def unite(self, workspace: str, profile_id: str, sources: Mapping[str, bool]) -> None:
+        """Count the places of other ids for a person too; True: they are counted there only.
+
+        Safe to repeat. Nothing that is reserved or settled at the same time is lost: an id that
+        was left takes no place any more, and what was settled while it was copied is copied again.
+        """
+        key = _key(workspace, profile_id)
+        # First it may take places itself: it may have been left before.
+        await self._absorb(self._client, [key])
+        for _ in range(2):
+            for source, left in sources.items():
+                if left:
+                    raw = await self._leave(self._client, [_key(workspace, source)])
+                    places = _without_mark(raw)
+                else:
+                    places = await self._all(_key(workspace, source))
+                for start in range(0, len(places), _ABSORBED_MAX):
+                    await self._absorb(self._client, [key], places[start : start + _ABSORBED_MAX])
+
+    async def erase(self, people: Sequence[tuple[str, str]]) -> int:
+        """Remove all places of (workspace, id); return how many there were."""
+        count = 0
+        for workspace, profile_id in people:
+            key = _key(workspace, profile_id)
+            count += len(await self._all(key)) // 2
+            with translated():
+                await self._client.execute_command("DEL", key)
+        return count
+
+    async def _all(self, key: bytes) -> list[bytes]:
+        """Return send ids and places of a key in turn."""
+        with translated():
+            held: dict[bytes, bytes] = await self._client.execute_command("HGETALL", key)
+        return _without_mark([each for pair in held.items() for each in pair])
 
     def _groups(self, items: Sequence[_OfPerson]) -> list[_Group]:
         """Return the persons' keys with the indexes of their items, script by script."""
@@ -102,8 +154,7 @@ class Places:
             for shard, (profile_id, of_person) in zip(
                 shards_of(workspace, indexes), indexes.items(), strict=True
             ):
-                # The tag is what Redis Cluster finds the slot by.
-                tag = f"{{{workspace}:{shard}}}"
+                tag = _tag(workspace, shard)
                 key = f"beckon:caps:{tag}:{profile_id}".encode()
                 by_shard.setdefault(tag if self._by_shard else "", []).append((key, of_person))
         return [
@@ -148,6 +199,22 @@ class Places:
                 pipeline.execute_command("EVALSHA", script.sha, len(keys), *keys, *args)
             answers: list[Any] = await pipeline.execute(raise_on_error=False)
             return answers
+
+
+def _tag(workspace: str, shard: int) -> str:
+    # What Redis Cluster finds the slot by.
+    return f"{{{workspace}:{shard}}}"
+
+
+def _key(workspace: str, profile_id: str) -> bytes:
+    tag = _tag(workspace, shard_of(workspace, profile_id))
+    return f"beckon:caps:{tag}:{profile_id}".encode()
+
+
+def _without_mark(raw: Any) -> list[bytes]:
+    """Return send ids and places in turn, without what leave.lua put beside them."""
+    fields = list(zip(raw[::2], raw[1::2], strict=True))
+    return [each for field, value in fields if field != _MARK for each in (field, value)]
 
 
 def _packed(place: Place, plan: int) -> bytes:

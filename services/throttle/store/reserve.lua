@@ -9,11 +9,12 @@
 --
 -- Returns, send by send: 0 when the place is taken (now, or before and still held), else a list of
 -- the limits that are reached: {number of the limit, time of the oldest of the newest `how many`,
--- then id, time and committed (0 or 1) of the newest}.
+-- then id, time and committed (0 or 1) of the newest}. -1 when the person's places are counted
+-- under another id by now (leave.lua): nothing was done.
 local unpack, band = struct.unpack, bit.band
 local sort = table.sort
 
--- State (R: reserved, C: committed), channel, time, lease. What is to be known of a place later
+-- State (R: reserved, C: committed, M: not a place but the mark of leave.lua), channel, time, lease. What is to be known of a place later
 -- comes behind these: readers go by position.
 local PLACE = '<c1Bdd'
 local SEND, SEND_LENGTH = '<I2c16c18', 36
@@ -113,13 +114,15 @@ for i, key in ipairs(KEYS) do
     wanted[id], asked, pos = true, asked + 1, pos + SEND_LENGTH
   end
 
-  local held, size, latest = {}, 0, 0
+  local held, size, latest, left = {}, 0, 0, false
   local raw = redis.call('HGETALL', key)
   if #raw > 2 * CROWD then raw = thin(key, raw) end
   for r = 1, #raw, 2 do
     local state, _, time, lease = unpack(PLACE, raw[r + 1])
     if time > latest then latest = time end
-    if time <= oldest then
+    if state == 'M' then
+      left = true
+    elseif time <= oldest then
       redis.call('HDEL', key, raw[r])
     elseif state == 'C' or lease > now then
       if wanted[raw[r]] then held[raw[r]] = true end
@@ -133,7 +136,9 @@ for i, key in ipairs(KEYS) do
   while pos <= #sends do
     local plan, id, value, answer
     plan, id, value, pos = unpack(SEND, sends, pos)
-    if not held[id] then
+    if left then
+      answer = -1
+    elseif not held[id] then
       for number, limit in ipairs(places and plans[plan] or {}) do
         local found = #places >= limit.room and breach(number, limit, places)
         if found then

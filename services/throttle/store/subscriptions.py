@@ -18,13 +18,33 @@ class Asked(Protocol):
     def channel(self) -> Channel: ...
 
 
-# One array comes back instead of a row each, which costs the client a third.
-_CONSENTS = """
-SELECT array_agg(coalesce(known.state, $4) ORDER BY asked.place)
+# What a united person said: no under any id is no. The parts are put in by name.
+_PERSONS = """
+SELECT CASE WHEN bool_or(said.state = {unsubscribed}) THEN {unsubscribed}
+            WHEN bool_or(said.state = {subscribed}) THEN {subscribed} END
+FROM identities AS one
+JOIN subscriptions AS said
+    ON said.workspace = one.workspace AND said.profile_id = one.member_id
+WHERE one.workspace = person.workspace AND one.profile_id = person.profile_id
+  AND said.channel = {channel}
+"""
+# Arrays come back instead of a row each, which costs the client a third.
+_CONSENTS = f"""
+SELECT array_agg(coalesce(CASE WHEN person.profile_id IS NULL THEN known.state ELSE (
+        {_PERSONS.format(unsubscribed=2, subscribed=1, channel="asked.channel")}
+    ) END, $4) ORDER BY asked.place) AS states,
+    array_agg(person.profile_id ORDER BY asked.place) FILTER (WHERE person.profile_id IS NOT NULL)
+        AS persons,
+    array_agg(asked.place ORDER BY asked.place) FILTER (WHERE person.profile_id IS NOT NULL)
+        AS places
 FROM unnest($1::text[], $2::text[], $3::smallint[])
      WITH ORDINALITY AS asked(workspace, profile_id, channel, place)
-LEFT JOIN subscriptions AS known USING (workspace, profile_id, channel)
-"""
+LEFT JOIN identities AS person
+    ON person.workspace = asked.workspace AND person.member_id = asked.profile_id
+LEFT JOIN subscriptions AS known
+    ON known.workspace = asked.workspace AND known.profile_id = asked.profile_id
+    AND known.channel = asked.channel
+"""  # noqa: S608 — constants of ours
 
 _SET = """
 INSERT INTO subscriptions (workspace, profile_id, channel, state, update_time)
@@ -35,7 +55,15 @@ DO UPDATE SET state = excluded.state, update_time = excluded.update_time
 """
 
 _OF_PROFILE = """
-SELECT channel, state, update_time FROM subscriptions WHERE workspace = $1 AND profile_id = $2
+WITH ids AS (
+    SELECT $2::text AS id UNION
+    SELECT one.member_id FROM identities AS asked
+    JOIN identities AS one
+        ON one.workspace = asked.workspace AND one.profile_id = asked.profile_id
+    WHERE asked.workspace = $1 AND asked.member_id = $2
+)
+SELECT channel, state, update_time FROM subscriptions JOIN ids ON profile_id = id
+WHERE workspace = $1
 """
 
 
@@ -46,19 +74,27 @@ class Subscriptions:
         """Take the service's schema."""
         self._database = database
 
-    async def consents(self, asked: Sequence[Asked]) -> list[Consent]:
-        """Return for each what its person said about its channel, as it is now."""
+    async def consents(self, asked: Sequence[Asked]) -> tuple[list[Consent], dict[int, str]]:
+        """Return for each what its person said about its channel, as it is now.
+
+        And, by place, under which id the person goes, of those that are united with others.
+        """
         workspaces = [one.workspace for one in asked]
         profile_ids = [one.profile_id for one in asked]
         channels = [one.channel for one in asked]
         async with self._database.connection() as connection:
-            states = await connection.fetchval(
+            row = await connection.fetchrow(
                 _CONSENTS, workspaces, profile_ids, channels, Consent.UNDECIDED
             )
-        return [_CONSENT_OF[state] for state in states]
+        assert row is not None
+        persons = {
+            place - 1: person
+            for place, person in zip(row["places"] or (), row["persons"] or (), strict=True)
+        }
+        return [_CONSENT_OF[state] for state in row["states"]], persons
 
     async def of_profile(self, workspace: str, profile_id: str) -> list[Subscription]:
-        """Return what a person decided; nothing of channels she never spoke about."""
+        """Return what a person said under each of her ids; nothing of other channels."""
         async with self._database.connection() as connection:
             rows = await connection.fetch(_OF_PROFILE, workspace, profile_id)
         return [

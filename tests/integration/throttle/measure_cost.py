@@ -30,7 +30,7 @@ from services.throttle.model import (
     Subscription,
 )
 from services.throttle.servicer import ThrottleServicer
-from services.throttle.store import Caps, Places, Subscriptions
+from services.throttle.store import Caps, Identities, Places, Subscriptions
 from stack.servers import Postgres, Redis
 
 PEOPLE = 20_000
@@ -107,7 +107,11 @@ async def main(folder: Path) -> None:
         for history in HISTORIES:
             for name, by_shard, size in VARIANTS:
                 servicer = ThrottleServicer(
-                    subscriptions, caps, Places(client, by_shard=by_shard), clock=clock
+                    subscriptions,
+                    Identities(database),
+                    caps,
+                    Places(client, by_shard=by_shard),
+                    clock=clock,
                 )
                 pids = redis_server.pid, postgres_server.pid
                 spent = await measured(servicer, requests(size, draw_first()), pids)
@@ -117,7 +121,9 @@ async def main(folder: Path) -> None:
                     f" together {sum(spent):.1f} us a send"
                 )
             # Each person has so many places when the next round begins.
-            servicer = ThrottleServicer(subscriptions, caps, Places(client), clock=clock)
+            servicer = ThrottleServicer(
+                subscriptions, Identities(database), caps, Places(client), clock=clock
+            )
             for _ in range(PLACES_MORE * PEOPLE // SENDS):
                 for batch in requests(500, draw_first()):
                     await servicer.ReserveSends(pb.ReserveSendsRequest.FromString(batch), None)

@@ -10,6 +10,8 @@ from uuid import NAMESPACE_URL, uuid5
 import grpc.aio
 from beckon.throttle.v1 import frequency_cap_service_pb2 as caps_pb
 from beckon.throttle.v1 import frequency_cap_service_pb2_grpc as caps_rpc
+from beckon.throttle.v1 import identity_service_pb2 as identities_pb
+from beckon.throttle.v1 import identity_service_pb2_grpc as identities_rpc
 from beckon.throttle.v1 import subscription_service_pb2 as subscriptions_pb
 from beckon.throttle.v1 import subscription_service_pb2_grpc as subscriptions_rpc
 from beckon.throttle.v1 import throttle_service_pb2 as pb
@@ -23,7 +25,7 @@ from mesh.pages import PageTokens
 from mesh.server import serving
 from mesh.settings import ServerSettings
 from services.throttle.__main__ import MIGRATIONS, SCHEMA, SELF_VALIDATING, services
-from services.throttle.store import Caps, Places, Subscriptions
+from services.throttle.store import Caps, Identities, Places, Subscriptions
 
 KEY = "key-of-everything"
 ACME_KEY = "key-of-acme"
@@ -55,11 +57,13 @@ class Throttle:
 
     clock: FakeClock
     subscriptions: Subscriptions
+    identities: Identities
     caps: Caps
     places: Places
     stub: "rpc.ThrottleServiceAsyncStub"
     caps_stub: "caps_rpc.FrequencyCapServiceAsyncStub"
     subscriptions_stub: "subscriptions_rpc.SubscriptionServiceAsyncStub"
+    identities_stub: "identities_rpc.IdentityServiceAsyncStub"
     channel: grpc.aio.Channel
     acme_channel: grpc.aio.Channel
     workspace: str
@@ -131,6 +135,20 @@ class Throttle:
     async def unsubscribe(self, *of: str) -> None:
         await self.subscribe(*of, state=subscriptions_pb.Subscription.STATE_UNSUBSCRIBED)
 
+    async def unite(self, profile_id: str, *others: str, version: int = 1) -> None:
+        identity = identities_pb.SetIdentitiesRequest.Identity(
+            profile=self.profile(profile_id), member_ids=[profile_id, *others], version=version
+        )
+        await self.identities_stub.SetIdentities(
+            identities_pb.SetIdentitiesRequest(identities=[identity])
+        )
+
+    async def erase(self, *of: str) -> dict[str, int]:
+        answer = await self.identities_stub.ErasePeople(
+            identities_pb.ErasePeopleRequest(profiles=[self.profile(one) for one in of])
+        )
+        return dict(answer.counts)
+
     def cap_name(self, cap_id: str) -> str:
         return f"workspaces/{self.workspace}/frequencyCaps/{cap_id}"
 
@@ -186,9 +204,10 @@ def running(
             database = await enter(postgres.connect(postgres_url, schema=SCHEMA))
             counters = await enter(redis.connect(redis_url))
             subscriptions, caps = Subscriptions(database), Caps(database, clock)
-            places = Places(counters, by_shard=by_shard)
+            places, identities = Places(counters, by_shard=by_shard), Identities(database)
             served = services(
                 subscriptions=subscriptions,
+                identities=identities,
                 caps=caps,
                 places=places,
                 tokens=PageTokens(b"a secret of tests"),
@@ -208,11 +227,13 @@ def running(
             yield Throttle(
                 clock=clock,
                 subscriptions=subscriptions,
+                identities=identities,
                 caps=caps,
                 places=places,
                 stub=rpc.ThrottleServiceStub(channel),
                 caps_stub=caps_rpc.FrequencyCapServiceStub(channel),
                 subscriptions_stub=subscriptions_rpc.SubscriptionServiceStub(channel),
+                identities_stub=identities_rpc.IdentityServiceStub(channel),
                 channel=channel,
                 acme_channel=acme,
                 workspace=workspace,
