@@ -11,7 +11,7 @@ import typer
 if TYPE_CHECKING:
     import grpc.aio
 
-    from mesh.errors import FieldViolation
+    from mesh.errors import FieldViolation, MeshError
 
 REFUSED = 1
 USAGE = 2
@@ -76,6 +76,19 @@ def refusal_of(error: "grpc.aio.AioRpcError") -> Refusal:
     )
 
 
+def refusal_of_ours(error: "MeshError") -> Refusal:
+    """Return what we found wrong ourselves, by the rules that services have, as a refusal."""
+    from beckon.errors.v1.error_reason_pb2 import ErrorReason
+
+    return Refusal(
+        code="INVALID_ARGUMENT",
+        reason=ErrorReason.Name(error.reason).removeprefix("ERROR_REASON_"),
+        message=error.message,
+        metadata=error.metadata,
+        violations=error.violations,
+    )
+
+
 def explain(refusal: Refusal, *, service: str = "") -> Problem:
     """Return what a refusal means for who sits at the keyboard."""
     hint = _HINTS.get(refusal.reason) or _HINTS_BY_CODE.get(refusal.code, "")
@@ -134,6 +147,10 @@ _HINTS: Mapping[str, str] = {
     "INTERNAL": "a bug: look for error id {errorId} in the service's log (`beckon status`)",
     "HOST_FORBIDDEN": "let the deployment's allow-list name {host}",
     "QUOTA_EXCEEDED": "send more slowly",
+    "ATTRIBUTE_TYPE_CONFLICT": "`beckon attributes list` shows the types; --type COLUMN=… converts",
+    "PERSON_ERASED": "who was erased stays so until the receipt says; take another id",
+    "REQUEST_ID_REUSED": "what was imported under this progress was another file: --anew",
+    "TOO_MANY_IDS": "at most 100 ids are one person: `beckon profiles merges` shows hers",
 }
 
 _HINTS_BY_CODE: Mapping[str, str] = {

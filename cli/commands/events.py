@@ -1,8 +1,7 @@
 """`beckon events`: sending what people did."""
 
-import sys
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Annotated, Any
@@ -11,10 +10,12 @@ import typer
 
 from cli.output import write_json
 from cli.problems import Problem
+from cli.progress import bar
 from cli.session import Session, command
 
 if TYPE_CHECKING:
     from beckon.ingest.v1.ingest_service_pb2 import StreamEventsResponse
+    from google.rpc.status_pb2 import Status
 
     from cli.streaming.records import Source
     from cli.streaming.resume import Progress
@@ -70,9 +71,9 @@ async def send(
     with (
         opened(file) as source,
         _errors_file(errors) as refused_lines,
-        _bar(session, file) as bar,
+        bar(session, "events", 0 if file == "-" else Path(file).stat().st_size) as advance,
     ):
-        report = _Report(refused_lines, progress, bar)
+        report = _Report(refused_lines, progress, advance)
         sender = Sender(stub, session.parent, report.acknowledged)
         await sender.send(_batches(source, session.parent, batch, progress, report))
         report.totals = sender.totals
@@ -202,17 +203,11 @@ def _why(message: str, reason: str) -> "dict[str, Any]":
     return {"reason": reason, "message": message}
 
 
-def _refusal(status: Any) -> "dict[str, Any]":
-    from google.rpc.error_details_pb2 import BadRequest, ErrorInfo
+def _refusal(status: "Status") -> "dict[str, Any]":
+    from cli.streaming.statuses import why
 
-    reason, messages = "", []
-    for detail in status.details:
-        info, bad = ErrorInfo(), BadRequest()
-        if detail.Unpack(info):
-            reason = info.reason
-        elif detail.Unpack(bad):
-            messages = [f"{one.field}: {one.description}" for one in bad.field_violations]
-    return _why("; ".join(messages) or status.message, reason)
+    found = why(status)
+    return _why(found.message, found.reason)
 
 
 @contextmanager
@@ -222,39 +217,3 @@ def _errors_file(file: Path | None) -> Iterator[IO[str] | None]:
         return
     with file.open("w", encoding="utf-8") as opened:
         yield opened
-
-
-def _bar(session: Session, source: str) -> AbstractContextManager[Callable[[int, int], None]]:
-    """Return a progress bar for people who watch; nothing for pipes and programs."""
-    if session.json or not sys.stderr.isatty():
-        return nullcontext(_show_nothing)
-    return _rich_bar(0 if source == "-" else Path(source).stat().st_size)
-
-
-def _show_nothing(events: int, offset: int) -> None:
-    del events, offset
-
-
-@contextmanager
-def _rich_bar(size: int) -> Iterator[Callable[[int, int], None]]:
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
-
-    columns = (
-        BarColumn(),
-        TextColumn("{task.fields[events]:,} events"),
-        TextColumn("{task.fields[rate]:,.0f}/s"),
-        TimeElapsedColumn(),
-    )
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
-        task = progress.add_task("", total=size or None, events=0, rate=0.0)
-        sent = 0
-
-        def advance(events: int, offset: int) -> None:
-            nonlocal sent
-            sent += events
-            elapsed = progress.tasks[0].elapsed or 1e-9
-            done = offset if size else None
-            progress.update(task, completed=done, events=sent, rate=sent / elapsed)
-
-        yield advance

@@ -8,6 +8,8 @@ from typing import TypeVar
 import grpc.aio
 from beckon.delivery.v1 import template_service_pb2 as templates_pb
 from beckon.delivery.v1 import template_service_pb2_grpc as templates_rpc
+from beckon.profile.v1 import segment_service_pb2 as segments_pb
+from beckon.profile.v1 import trait_service_pb2 as traits_pb
 from beckon.throttle.v1 import frequency_cap_service_pb2 as caps_pb
 from beckon.throttle.v1 import frequency_cap_service_pb2_grpc as caps_rpc
 from beckon.trigger.v1 import campaign_service_pb2 as campaigns_pb
@@ -16,13 +18,14 @@ from google.protobuf.field_mask_pb2 import FieldMask
 from google.protobuf.message import Message as ProtoMessage
 
 from cli.manifests.decode import Document
+from cli.manifests.definitions import Definitions
 from cli.manifests.differ import changed_paths, top_level
-from cli.manifests.kinds import CAMPAIGN, CAP, KINDS, TEMPLATE
+from cli.manifests.kinds import CAMPAIGN, CAP, KINDS, SEGMENT, TEMPLATE, TRAIT
 from cli.manifests.places import Faults, Place
 from cli.output import enum_text
-from cli.problems import Refusal, refusal_of
+from cli.problems import Refusal, refusal_of, refusal_of_ours
 from cli.session import Session
-from mesh.errors import FieldViolation
+from mesh.errors import FieldViolation, MeshError
 
 Done = TypeVar("Done")
 
@@ -58,6 +61,7 @@ class Applier:
     campaigns: "campaigns_rpc.CampaignServiceAsyncStub"
     templates: "templates_rpc.TemplateServiceAsyncStub"
     caps: "caps_rpc.FrequencyCapServiceAsyncStub"
+    definitions: Definitions
     parent: str
     _current: dict[str, ProtoMessage | None] = field(default_factory=dict)
 
@@ -70,6 +74,7 @@ class Applier:
             campaigns=campaigns_rpc.CampaignServiceStub(trigger),
             templates=templates_rpc.TemplateServiceStub(delivery),
             caps=caps_rpc.FrequencyCapServiceStub(throttle),
+            definitions=await Definitions.of(session),
             parent=session.parent,
         )
 
@@ -100,9 +105,11 @@ class Applier:
             refusal = refusal_of(error)
             if refusal.code not in _OF_THE_FILE:
                 raise
-            for place, text in located(document, refusal):
-                faults.add(place, text)
-            return None
+        except MeshError as error:
+            refusal = refusal_of_ours(error)
+        for place, text in located(document, refusal):
+            faults.add(place, text)
+        return None
 
     async def _planned(self, document: Document) -> Result:
         current = await self._get(document)
@@ -173,6 +180,8 @@ class Applier:
                     )
                 case kind if kind is TEMPLATE:
                     return await self._template(name)
+                case kind if kind in (TRAIT, SEGMENT):
+                    return await self.definitions.get(document)
                 case _:
                     return await self.campaigns.GetCampaign(
                         campaigns_pb.GetCampaignRequest(name=name)
@@ -188,6 +197,11 @@ class Applier:
         creates = planned.action is CREATED
         mask = FieldMask(paths=["*"] if creates else top_level(list(planned.fields)))
         message = document.message
+        if document.kind in {TRAIT, SEGMENT}:
+            if validate_only:
+                await self.definitions.check(document, known=not creates)
+                return message
+            return await self.definitions.write(document)
         if isinstance(message, caps_pb.FrequencyCap):
             if validate_only:
                 # Caps are small: the schema's rules, held to here already, are all there are.
@@ -283,14 +297,22 @@ def located(document: Document, refusal: Refusal) -> list[tuple[Place, str]]:
 def _of_expression(document: Document, refusal: Refusal) -> list[FieldViolation]:
     """Return which field holds the expression that a service refused without naming its field."""
     source = refusal.metadata.get("expression", "")
-    campaign = document.message
-    if not source or not isinstance(campaign, campaigns_pb.Campaign):
-        return []
-    filters = {"trigger.filter": campaign.trigger.filter}
-    for index, exception in enumerate(campaign.exceptions):
-        filters[f"exceptions[{index}].filter"] = exception.filter
+    filters = _expressions(document.message) if source else {}
     paths = [path for path, text in filters.items() if text.startswith(source)]
     return [FieldViolation(path, refusal.message) for path in paths[:1]]
+
+
+def _expressions(message: ProtoMessage) -> dict[str, str]:
+    match message:
+        case campaigns_pb.Campaign():
+            filters = {"trigger.filter": message.trigger.filter}
+            for index, exception in enumerate(message.exceptions):
+                filters[f"exceptions[{index}].filter"] = exception.filter
+            return filters
+        case segments_pb.Segment() | traits_pb.Trait():
+            return {"filter": message.filter}
+        case _:
+            return {}
 
 
 def _located(document: Document, refusal: Refusal, violation: FieldViolation) -> tuple[Place, str]:

@@ -18,7 +18,6 @@ from cli.manifests.kinds import KINDS, Kind
 from cli.manifests.places import Faults, Place
 from cli.manifests.read import documents, fill_in, place_of, read_text, text_place
 from mesh.interceptors.validate import violations_of
-from mesh.names import RESOURCE_ID_PATTERN
 
 _DEPTH_MAX = 20
 _OWN = ("kind", "id", "state")
@@ -92,7 +91,7 @@ class _Decoder:
         kind = self._kind(node, own.get("kind"))
         if kind is None:
             return None
-        identifier = self._id(node, own.get("id"))
+        identifier = self._id(kind, node, own.get("id"))
         state = self._state(kind, own.get("state"))
         message = kind.type()
         self._fill(message, node, "", ours=kind)
@@ -122,16 +121,15 @@ class _Decoder:
             return None
         return KINDS[text]
 
-    def _id(self, document: yaml.Node, node: yaml.Node | None) -> str:
+    def _id(self, kind: Kind, document: yaml.Node, node: yaml.Node | None) -> str:
         if node is None:
-            self._fault(document, "`id` is missing; expected kebab-case, as abandoned-cart")
+            self._fault(document, f"`id` is missing; expected {kind.id_form}")
             return ""
         text = self._text(node, "id")
         if text is None:
             return ""
-        if re.fullmatch(RESOURCE_ID_PATTERN, text) is None:
-            right = "must be kebab-case of at most 63 characters, as abandoned-cart"
-            self._fault(node, f"id: {text!r} {right}")
+        if re.fullmatch(kind.id_pattern, text) is None:
+            self._fault(node, f"id: {text!r} must be {kind.id_form}")
         return text
 
     def _state(self, kind: Kind, node: yaml.Node | None) -> str:

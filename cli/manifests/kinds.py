@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from beckon.delivery.v1.template_service_pb2 import EmailPart, Template, WebhookPart
+from beckon.profile.v1.segment_service_pb2 import Segment
+from beckon.profile.v1.trait_service_pb2 import Trait
 from beckon.throttle.v1.frequency_cap_service_pb2 import FrequencyCap
 from beckon.trigger.v1.campaign_service_pb2 import Campaign, Message
 from google.api import field_behavior_pb2
@@ -13,6 +15,7 @@ from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.message import Message as ProtoMessage
 
 from cli.output import enum_prefix
+from mesh.names import RESOURCE_ID_PATTERN
 
 DURATION = duration_pb2.Duration.DESCRIPTOR.full_name
 TIMESTAMP = timestamp_pb2.Timestamp.DESCRIPTOR.full_name
@@ -36,6 +39,8 @@ class Kind:
     """What services call it in the violations of a request."""
     states: tuple[str, ...] = ()
     """What `state:` may say."""
+    id_pattern: str = RESOURCE_ID_PATTERN
+    id_form: str = "kebab-case of at most 63 characters, as abandoned-cart"
 
     @property
     def descriptor(self) -> Descriptor:
@@ -50,6 +55,16 @@ CAP = Kind(
     request_field="frequency_cap",
 )
 TEMPLATE = Kind(name="Template", collection="templates", type=Template, request_field="template")
+# Expressions read a trait by its id, where a hyphen would take something away.
+TRAIT = Kind(
+    name="Trait",
+    collection="traits",
+    type=Trait,
+    request_field="trait",
+    id_pattern=r"[a-z][a-z0-9_]{0,62}",
+    id_form="snake_case of at most 63 characters, as messages_this_month",
+)
+SEGMENT = Kind(name="Segment", collection="segments", type=Segment, request_field="segment")
 CAMPAIGN = Kind(
     name="Campaign",
     collection="campaigns",
@@ -59,7 +74,7 @@ CAMPAIGN = Kind(
 )
 
 # In the order of applying: a campaign is launched when what it needs is there.
-KINDS: Mapping[str, Kind] = {kind.name: kind for kind in (CAP, TEMPLATE, CAMPAIGN)}
+KINDS: Mapping[str, Kind] = {kind.name: kind for kind in (CAP, TEMPLATE, TRAIT, SEGMENT, CAMPAIGN)}
 
 # Fields that hold names of resources; a manifest may say the id alone.
 REFERENCES: Mapping[str, str] = {f"{Message.DESCRIPTOR.full_name}.template": "templates"}

@@ -35,7 +35,7 @@ def build(comments: Comments) -> dict[str, Any]:
     return {
         "$schema": SCHEMA,
         "title": "Beckon",
-        "description": "A campaign, a template or a frequency cap, for `beckon apply`.",
+        "description": "A campaign, template, frequency cap, trait or segment, for `beckon apply`.",
         "oneOf": [{"$ref": f"#/$defs/{name}"} for name in KINDS],
         "$defs": {kind.name: _document(kind, comments) for kind in KINDS.values()},
     }
@@ -86,7 +86,7 @@ def _document(kind: Kind, comments: Comments) -> dict[str, Any]:
     schema = _message(kind.descriptor, comments)
     own: dict[str, Any] = {
         "kind": {"const": kind.name},
-        "id": {"type": "string", "pattern": f"^{RESOURCE_ID_PATTERN}$", "description": "Its id."},
+        "id": {"type": "string", "pattern": f"^{kind.id_pattern}$", "description": "Its id."},
     }
     if kind.states:
         own["state"] = {

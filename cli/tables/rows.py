@@ -1,0 +1,236 @@
+"""Reads CSV, JSON Lines and Parquet row by row; a row that cannot be read does not end the file."""
+
+import csv
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import date, datetime
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from cli.problems import Problem, usage
+from cli.streaming.records import LINE_BYTES_MAX, Source, lines, opened
+
+# Rows that are taken out of a Parquet file at once.
+_PARQUET_ROWS = 1000
+
+_COMPRESSED = ".gz"
+
+
+class Form(StrEnum):
+    """How a file says its rows."""
+
+    CSV = "csv"
+    JSONL = "jsonl"
+    PARQUET = "parquet"
+
+
+_SUFFIXES = {
+    ".csv": Form.CSV,
+    ".tsv": Form.CSV,
+    ".jsonl": Form.JSONL,
+    ".ndjson": Form.JSONL,
+    ".parquet": Form.PARQUET,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One row of a table."""
+
+    number: int
+    """From 1; a head line is no row."""
+    values: Mapping[str, Any]
+    """By column; what a Parquet file types is plain JSON here."""
+    offset: int
+    """How far the file is read, in the unit of the table's size."""
+    problem: str = ""
+    """Why it cannot be read; '': it can."""
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """A file that is being read."""
+
+    size: int
+    """Bytes of a text, rows of a Parquet file: for progress."""
+    rows: Iterator[Row]
+
+
+def form_of(file: Path) -> Form:
+    """Return the form that a file's name promises.
+
+    Raises:
+        Problem: It promises none.
+    """
+    suffixes = [one.lower() for one in file.suffixes if one.lower() != _COMPRESSED]
+    form = _SUFFIXES.get(suffixes[-1] if suffixes else "")
+    if form is None:
+        raise usage(
+            f"what is in {file.name}? Its name does not tell", hint=f"known: {', '.join(_SUFFIXES)}"
+        )
+    return form
+
+
+@contextmanager
+def read(file: Path, *, delimiter: str = "") -> Iterator[Table]:
+    """Open a table.
+
+    Raises:
+        Problem: It is none, or cannot be read.
+    """
+    form = form_of(file)
+    if form is Form.PARQUET:
+        yield _parquet(file)
+        return
+    with opened(str(file)) as source:
+        if form is Form.JSONL:
+            rows = _json_rows(source)
+        else:
+            rows = _csv_rows(source, delimiter or ("\t" if ".tsv" in file.suffixes else ","))
+        yield Table(file.stat().st_size, rows)
+
+
+def _csv_rows(source: Source, delimiter: str) -> Iterator[Row]:
+    # The standard library's reader knows after each row where it is, and one bad row is no more
+    # than that; pyarrow's is faster, but the services take ten times as long as either.
+    texts = _Texts(source)
+    reader = csv.reader(texts, delimiter=delimiter)
+    head = next(reader, None)
+    if head is None:
+        raise Problem("the file is empty", reason="TABLE_INVALID")
+    columns = [name.strip() for name in head]
+    if twice := {name for name in columns if columns.count(name) > 1}:
+        raise Problem(f"columns are there twice: {', '.join(twice)}", reason="TABLE_INVALID")
+    number = 0
+    while True:
+        texts.broken = ""
+        problem = ""
+        fields: list[str] = []
+        try:
+            fields = next(reader)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            problem = f"{error}: a quote that is never closed?"
+        if not fields and not problem and not texts.broken:
+            continue
+        number += 1
+        problem = texts.broken or problem
+        if not problem and len(fields) != len(columns):
+            problem = f"has {len(fields)} fields, the head {len(columns)}"
+        # Asking costs a call, so only now and then.
+        offset = source.position() if number % 256 == 0 else 0
+        yield Row(number, dict(zip(columns, fields, strict=False)), offset, problem)
+
+
+class _Texts:
+    """The lines of a file as text, remembering what was wrong with the last."""
+
+    def __init__(self, source: Source) -> None:
+        self._lines = lines(source)
+        self._first = True
+        self.broken = ""
+
+    def __iter__(self) -> Iterator[str]:
+        return self
+
+    def __next__(self) -> str:
+        content = next(self._lines).content
+        if len(content) >= LINE_BYTES_MAX:
+            self.broken = f"is longer than {LINE_BYTES_MAX:,} bytes"
+            return ""
+        try:
+            text = content.decode("utf-8-sig" if self._first else "utf-8")
+        except UnicodeDecodeError as error:
+            self.broken = f"is not UTF-8: {error.reason}"
+            text = content.decode("utf-8", "replace")
+        self._first = False
+        return text + "\n"
+
+
+def _json_rows(source: Source) -> Iterator[Row]:
+    number = 0
+    for line in lines(source):
+        if not line.content.strip():
+            continue
+        number += 1
+        if len(line.content) >= LINE_BYTES_MAX:
+            problem = f"is longer than {LINE_BYTES_MAX:,} bytes"
+            yield Row(number, {}, line.offset, problem)
+            continue
+        try:
+            found = msgspec.json.decode(line.content, type=dict[str, Any])
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            text = line.content[:200].decode("utf-8", "replace")
+            yield Row(number, {"": text}, line.offset, f"is no JSON object: {error}")
+        else:
+            yield Row(number, found, line.offset)
+
+
+def _parquet(file: Path) -> Table:
+    parquet = parquet_library()
+    try:
+        table = parquet.ParquetFile(file, pre_buffer=False)
+    except OSError as error:
+        raise usage(f"cannot read {file}: {error}") from error
+    except ValueError as error:
+        raise Problem(f"{file} is no Parquet file: {error}", reason="TABLE_INVALID") from error
+
+    def rows() -> Iterator[Row]:
+        number = 0
+        for batch in table.iter_batches(_PARQUET_ROWS, use_threads=False):
+            for values in batch.to_pylist():
+                number += 1
+                yield _plain_row(number, values)
+
+    return Table(table.metadata.num_rows, rows())
+
+
+def parquet_library() -> Any:
+    """Return the library that reads and writes Parquet.
+
+    Raises:
+        Problem: It is not installed.
+    """
+    try:
+        from pyarrow import parquet
+    except ImportError as error:
+        hint = "install beckon with the extra `tables`, which brings pyarrow"
+        raise Problem(
+            "Parquet needs a library that is not there", reason="MISSING", hint=hint
+        ) from error
+    return parquet
+
+
+def _plain_row(number: int, values: Mapping[str, Any]) -> Row:
+    try:
+        return Row(number, {name: _plain(one) for name, one in values.items()}, number)
+    except ValueError as error:
+        return Row(number, {}, number, str(error))
+
+
+def _plain(value: Any) -> Any:
+    """Return what JSON would say of a value."""
+    match value:
+        case None | bool() | int() | float() | str():
+            return value
+        case datetime():
+            return value.isoformat() if value.tzinfo else f"{value.isoformat()}Z"
+        case date():
+            return f"{value.isoformat()}T00:00:00Z"
+        case list() | tuple():
+            return [_plain(one) for one in value]
+        case dict():
+            return {str(name): _plain(one) for name, one in value.items()}
+        case _ if _is_decimal(value):
+            return float(value)
+        case _:
+            raise ValueError(f"holds a {type(value).__name__}, which JSON cannot say")
+
+
+def _is_decimal(value: object) -> bool:
+    return type(value).__name__ == "Decimal"
