@@ -70,3 +70,18 @@ class Config:
         default=1,
         doc="Partitions of the history that are made before their week comes",
     )
+    history_weeks: int = setting(
+        "PROFILE_HISTORY_WEEKS",
+        # A window of 30 days and traits over 62 days look back into it.
+        integer(least=10, most=520),
+        default=57,
+        doc="Whole weeks for which history is kept beyond the running one, by time of receipt:"
+        " 57 is 399 days. Older weeks are dropped, and log records of them refused",
+    )
+    erasure_days: int = setting(
+        "PROFILE_ERASURE_DAYS",
+        integer(least=1, most=365),
+        default=30,
+        doc="For how long events of an erased person are refused; longer than the event log and"
+        " callers' queues hold any",
+    )

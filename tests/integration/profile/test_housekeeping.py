@@ -12,6 +12,8 @@ from mesh.server import Stopping
 from mesh.settings import BadSettings, load
 from services.profile.config import Config
 from services.profile.store import Observations
+from services.profile.store.erasures import Erasures
+from services.profile.store.retention import Retention
 from services.profile.worker import Housekeeper
 from stack.servers import Postgres
 from tests.integration.profile.world import WEEKS, Profiles, a_record, an_event
@@ -20,7 +22,13 @@ from tests.waiting import eventually
 
 def housekeeper(profiles: Profiles) -> Housekeeper:
     return Housekeeper(
-        profiles.store, profiles.clock, weeks_ahead=2, answers_kept=timedelta(days=1)
+        profiles.store,
+        Retention(profiles.database),
+        Erasures(profiles.database),
+        profiles.clock,
+        weeks_ahead=2,
+        weeks_kept=10,
+        answers_kept=timedelta(days=1),
     )
 
 
@@ -77,8 +85,11 @@ async def test_housekeeping_outlives_a_database_that_is_away(
     ):
         keeper = Housekeeper(
             Observations(away, profiles.clock),
+            Retention(away),
+            Erasures(away),
             profiles.clock,
             weeks_ahead=2,
+            weeks_kept=10,
             answers_kept=timedelta(days=1),
         )
         server.kill()
