@@ -1,14 +1,13 @@
 """Segments, compiled: a filter is SQL by the time it gets here."""
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypeAlias
 
-SqlValue: TypeAlias = str | int | float | bool | list[str] | list[float] | None
+SqlValue: TypeAlias = str | int | list[str]
 """What a parameter of a filter may be."""
 
-_SLOT = re.compile(r"\{(\d+)\}")
-_NOW = "{now}"
+_SLOT = re.compile(r"\{(\d+|now)\}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,30 +22,9 @@ class Dependencies:
     """Kinds."""
     devices: bool = False
     any_event: bool = False
-    """Every event of the person can: it asks when she was seen, or for all her counters."""
+    """Every event of the person can: it asks when she was seen."""
     any_attribute: bool = False
-    """It asks for the attributes as a whole."""
-
-
-@dataclass(frozen=True, slots=True)
-class Bound:
-    """SQL with its parameters, ready to stand in a query over `profiles AS p`."""
-
-    sql: str
-    """True, false or NULL where it cannot be said."""
-    due_sql: str
-    """Microseconds since the epoch when time alone may change the answer; NULL: never."""
-    parameters: list[SqlValue]
-
-
-@dataclass(frozen=True, slots=True)
-class Condition:
-    """One leaf of a filter: what stands between `&&` and `||`."""
-
-    source: str
-    """As it stands in the filter."""
-    sql: str
-    """With slots, as in the filter, whose parameters it shares."""
+    """It asks for the attributes, or traits, as a whole."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,19 +33,43 @@ class Filter:
 
     source: str
     sql: str
-    """With slots for parameters: `{0}`, and `{now}` for microseconds since the epoch."""
+    """True, false, or NULL where it cannot be said. With slots for the parameters: `{0}`, and
+    `{now}` for microseconds since the epoch."""
     due_sql: str
+    """Microseconds since the epoch when time alone may change the answer; NULL: never."""
     parameters: tuple[SqlValue, ...]
     depends_on: Dependencies
-    conditions: tuple[Condition, ...] = ()
 
-    def bind(self, now_us: int, *, first: int = 1) -> Bound:
-        """Return the SQL with parameters numbered from `$first` on."""
-        return Bound(
-            number(self.sql, first),
-            number(self.due_sql, first),
-            [now_us, *self.parameters],
-        )
+    def bind(self, binding: "Binding") -> str:
+        """Return the SQL, its parameters added to those of a statement."""
+        return binding.add(self.sql, self.parameters)
+
+    def bind_due(self, binding: "Binding") -> str:
+        """Return the SQL for when the answer is due, its parameters added likewise."""
+        return binding.add(self.due_sql, self.parameters)
+
+
+@dataclass(slots=True)
+class Binding:
+    """A statement that is put together: what its parameters are so far."""
+
+    now_us: int
+    parameters: list[object] = field(default_factory=list)
+    """The statement's own first: these come as $1 and so on."""
+
+    def add(self, sql: str, parameters: tuple[SqlValue, ...]) -> str:
+        """Return the SQL with its slots numbered; only those that it has become parameters."""
+        places: dict[str, int] = {}
+
+        def place(slot: re.Match[str]) -> str:
+            name = slot[1]
+            if name not in places:
+                self.parameters.append(self.now_us if name == "now" else parameters[int(name)])
+                places[name] = len(self.parameters)
+            # Said once where it stands, PostgreSQL need not guess.
+            return f"${places[name]}::bigint" if name == "now" else f"${places[name]}"
+
+        return _SLOT.sub(place, sql)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,9 +83,3 @@ class Segment:
     building: bool
     """Not all profiles were looked at yet: nobody enters or leaves with an event."""
     filter: Filter
-
-
-def number(sql: str, first: int) -> str:
-    """Return SQL with its slots numbered: now is `$first`, the parameters follow."""
-    numbered = _SLOT.sub(lambda slot: f"${first + 1 + int(slot[1])}", sql)
-    return numbered.replace(_NOW, f"${first}")

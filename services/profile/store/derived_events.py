@@ -13,10 +13,6 @@ FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::bigint[], $6::js
     WITH ORDINALITY AS w (workspace, profile_id, event_id, type, occur_us, properties, place)
 ORDER BY place
 """
-# One relay at a time, whatever the number of replicas: two would overtake each other, and of one
-# person the events go in their order. The lock falls with the connection.
-_LOCK = "SELECT pg_try_advisory_lock(hashtext(current_schema() || '.derived_events'))"
-_UNLOCK = "SELECT pg_advisory_unlock(hashtext(current_schema() || '.derived_events'))"
 _OLDEST = """
 SELECT derived_id, workspace, profile_id, event_id, type, occur_us, properties
 FROM derived_events ORDER BY derived_id LIMIT $1

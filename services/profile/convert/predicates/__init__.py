@@ -1,0 +1,23 @@
+"""Filters: CEL in, SQL out."""
+
+from services.profile.convert.predicates.compiler import Compiler
+from services.profile.convert.predicates.conditions import conditions
+from services.profile.convert.predicates.environment import check, environment
+from services.profile.model.segments import Filter
+
+__all__ = ["compile_filter", "conditions", "environment"]
+
+
+def compile_filter(source: str, *, relation: bool = False) -> Filter:
+    """Return a filter as SQL over `profiles AS p`, and with `relation` over `r.attributes`.
+
+    The SQL is true exactly where the CEL library says true over the same person; it is NULL
+    where the library has an error, and never fails.
+
+    Raises:
+        InvalidArgument: `EXPRESSION_INVALID` with line and column, `EXPRESSION_TOO_COSTLY`
+            where it is longer or deeper than it may be.
+    """
+    compiler = Compiler(source, check(source, relation=relation))
+    sql, due_sql = compiler.whole()
+    return Filter(source, sql, due_sql, tuple(compiler.parameters), compiler.depends_on)
