@@ -14,14 +14,14 @@ CREATE TABLE traits (
     state smallint NOT NULL,                   -- 1 backfilling, 2 active, 3 removing
     create_time timestamptz NOT NULL,
     -- A walk over all profiles, to fill or to remove. It begins when no transaction is left that
-    -- may not have seen the change, which are those before this one.
-    change_xid xid8 NOT NULL DEFAULT pg_current_xact_id(),
+    -- may not have seen the change: those begun before somebody else saw it committed.
+    seen_time timestamptz,
     walked_to text COLLATE "C" NOT NULL DEFAULT '',
     walked_count bigint NOT NULL DEFAULT 0,
     walk_count bigint NOT NULL DEFAULT 0,      -- how many there were when it began
     PRIMARY KEY (workspace, trait_id)
 );
-CREATE INDEX traits_walking ON traits (change_xid) WHERE state <> 2;
+CREATE INDEX traits_walking ON traits (create_time) WHERE state <> 2;
 
 -- What the events of one id come to for one trait. Rewritten in place: no index holds the state.
 CREATE TABLE trait_states (

@@ -1,6 +1,7 @@
 """Traits: numbers reckoned from a person's events, and what is kept to reckon them."""
 
 from dataclasses import dataclass
+from datetime import datetime
 from decimal import Decimal
 from enum import IntEnum
 from typing import NamedTuple, TypeAlias
@@ -103,3 +104,21 @@ class Value(NamedTuple):
 
     number: Number | None
     previous: Number | None = None
+
+
+class Declared(NamedTuple):
+    """A trait as its owner sees it."""
+
+    trait: Trait
+    create_time: datetime
+    progress: float
+    """Share of the profiles that the backfill has been through."""
+
+
+class StateKey(NamedTuple):
+    """Whose state for which trait."""
+
+    workspace: str
+    person_id: str
+    trait_id: str
+    member_id: str

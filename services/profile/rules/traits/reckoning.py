@@ -27,21 +27,21 @@ def take(
     *,
     time_zone: str,
 ) -> State | None:
-    """Return the state with the event in it; it is changed in place. None: nothing counted yet.
+    """Return the state with the event in it, changed in place; None: the event does not count.
 
     The order of events makes no difference. One that occurred more than 30 days
     before it was received changes nothing. A day is one of the zone of the moment
     and stays it.
     """
     if event.receive_us - event.occur_us > LATE_US:
-        return state
+        return None
     if trait.aggregate in STREAKS:
         days: Days = state if isinstance(state, list) else []
         add_day(days, local_day(event.occur_us, time_zone))
         return days
     cell = cell_of(trait, event, properties)
     if cell is None:
-        return state
+        return None
     buckets: Buckets = state if isinstance(state, dict) else {}
     quarter = 0 if trait.window is None else event.occur_us // QUARTER_US
     before = buckets.get(quarter)

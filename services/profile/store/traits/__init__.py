@@ -1,0 +1,17 @@
+"""Traits: their definitions, what is kept to reckon them, and their values."""
+
+from services.profile.store.traits.advancing import Advance, advance, refresh, values, write
+from services.profile.store.traits.definitions import TraitDefinitions, load_traits
+from services.profile.store.traits.states import erase, reassign
+
+__all__ = [
+    "Advance",
+    "TraitDefinitions",
+    "advance",
+    "erase",
+    "load_traits",
+    "reassign",
+    "refresh",
+    "values",
+    "write",
+]
