@@ -40,13 +40,26 @@ class Filter:
     parameters: tuple[SqlValue, ...]
     depends_on: Dependencies
 
-    def bind(self, binding: "Binding") -> str:
-        """Return the SQL, its parameters added to those of a statement."""
+    def bind(self, now_us: int, *, first: int = 1) -> "Bound":
+        """Return the SQL and its parameters, which are numbered from `$first` on."""
+        binding = Binding(now_us, first=first)
+        return Bound(binding.add(self.sql, self.parameters), binding.parameters)
+
+    def add_to(self, binding: "Binding") -> str:
+        """Return the SQL for a statement that holds more."""
         return binding.add(self.sql, self.parameters)
 
-    def bind_due(self, binding: "Binding") -> str:
-        """Return the SQL for when the answer is due, its parameters added likewise."""
+    def add_due_to(self, binding: "Binding") -> str:
+        """Return the SQL for when the answer is due, likewise."""
         return binding.add(self.due_sql, self.parameters)
+
+
+@dataclass(frozen=True, slots=True)
+class Bound:
+    """SQL with its parameters."""
+
+    sql: str
+    parameters: list[object]
 
 
 @dataclass(slots=True)
@@ -54,8 +67,9 @@ class Binding:
     """A statement that is put together: what its parameters are so far."""
 
     now_us: int
+    first: int = 1
+    """The number of the first parameter: what stands before is the statement's own."""
     parameters: list[object] = field(default_factory=list)
-    """The statement's own first: these come as $1 and so on."""
 
     def add(self, sql: str, parameters: tuple[SqlValue, ...]) -> str:
         """Return the SQL with its slots numbered; only those that it has become parameters."""
@@ -65,7 +79,7 @@ class Binding:
             name = slot[1]
             if name not in places:
                 self.parameters.append(self.now_us if name == "now" else parameters[int(name)])
-                places[name] = len(self.parameters)
+                places[name] = self.first + len(self.parameters) - 1
             # Said once where it stands, PostgreSQL need not guess.
             return f"${places[name]}::bigint" if name == "now" else f"${places[name]}"
 

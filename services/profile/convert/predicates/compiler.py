@@ -1,7 +1,8 @@
+# ruff: noqa: S608 — put together from constants and slots: no value is in the text
 """Makes SQL of a checked expression, or says what in it no filter may hold."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from math import isfinite
 
@@ -105,6 +106,26 @@ class Compiler:
         self._needs = _Needs()
         self.parameters: list[SqlValue] = []
         self._dues: list[str] = []
+        self._calls: dict[str, Callable[[Call], Term]] = {
+            "-_": self._negate,
+            "_?_:_": self._ternary,
+            "_[_]": self._index,
+            "@in": self._in,
+            "startsWith": self._text_method,
+            "endsWith": self._text_method,
+            "contains": self._text_method,
+            "matches": self._matches,
+            "size": self._size,
+            "timestamp": self._timestamp,
+            "duration": self._duration,
+            "int": self._int,
+            "double": self._double,
+            "event_count": self._event_count,
+            "event_sum": self._event_sum,
+            "has_relation": self._has_relation,
+            "relation_count": self._relation_count,
+            "reachable": self._reachable,
+        }
 
     @property
     def depends_on(self) -> Dependencies:
@@ -288,11 +309,11 @@ class Compiler:
             return self._comparison(node, _COMPARISONS[node.function])
         if node.function in _ARITHMETIC:
             return self._arithmetic(node, _ARITHMETIC[node.function])
-        made = _CALLS.get(node.function)
+        made = self._calls.get(node.function)
         if made is None:
             name = node.function.strip("_@")
             raise self._refuse(node, f"{name} is not available in a filter")
-        return made(self, node)
+        return made(node)
 
     def _comparison(self, node: Call, sign: str) -> Term:
         one, other = map(self._term, node.arguments)
@@ -621,26 +642,6 @@ class Compiler:
         return refused(self._source, self._tree.positions.get(node.node, 0), message)
 
 
-_CALLS = {
-    "-_": Compiler._negate,
-    "_?_:_": Compiler._ternary,
-    "_[_]": Compiler._index,
-    "@in": Compiler._in,
-    "startsWith": Compiler._text_method,
-    "endsWith": Compiler._text_method,
-    "contains": Compiler._text_method,
-    "matches": Compiler._matches,
-    "size": Compiler._size,
-    "timestamp": Compiler._timestamp,
-    "duration": Compiler._duration,
-    "int": Compiler._int,
-    "double": Compiler._double,
-    "event_count": Compiler._event_count,
-    "event_sum": Compiler._event_sum,
-    "has_relation": Compiler._has_relation,
-    "relation_count": Compiler._relation_count,
-    "reachable": Compiler._reachable,
-}
 _FLOAT_FUNCTIONS = {"+": "cel_plus", "-": "cel_minus", "*": "cel_times", "/": "cel_over"}
 
 
@@ -684,14 +685,16 @@ def _counter_type(node: Node) -> str | None:
             holder
         ):
             return kind
-    return None
+        case _:
+            return None
 
 
 def _literal_span(node: Node) -> int | None:
     match node:
         case Call(function="duration", arguments=(Constant(value=str(text)),)):
             return span_us(text)
-    return None
+        case _:
+            return None
 
 
 def _loop_kind(node: Loop) -> bool | None:
@@ -702,8 +705,8 @@ def _loop_kind(node: Loop) -> bool | None:
             step=Call(function=function, arguments=(Name(name=accumulated), _)),
             result=Name(name=result),
         ) if accumulated == result:
-            if start and function == "_&&_":
-                return True
-            if not start and function == "_||_":
-                return False
+            if function == ("_&&_" if start else "_||_"):
+                return start
+        case _:
+            pass
     return None

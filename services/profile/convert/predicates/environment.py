@@ -45,11 +45,19 @@ def environment(
     """Return what filters are checked in; to evaluate them there, give the functions bodies."""
     bodies = implementations or {}
     functions = [
-        cel.FunctionDecl(name, [cel.Overload(name, gives, takes, False, bodies.get(name))])
+        cel.FunctionDecl(
+            name,
+            [cel.Overload(name, return_type=gives, parameters=takes, impl=bodies.get(name, _none))],
+        )
         for name, (gives, takes) in _FUNCTIONS.items()
     ]
     variables = _VARIABLES | _RELATION_VARIABLES if relation else _VARIABLES
     return cel.NewEnv(variables=variables, functions=functions)
+
+
+def _none(*_arguments: object) -> object:
+    """Stand for a function that is only ever made SQL of."""
+    return None
 
 
 _ENV = environment()

@@ -87,7 +87,8 @@ class _Translator:
                 raise NotPortable("a repeat of nothing")
             case "]" | "}":
                 return "\\" + sign, False
-        return sign, False
+            case _:
+                return sign, False
 
     def _group(self, *, depth: int) -> tuple[str, bool]:
         if self._peek() == "?":

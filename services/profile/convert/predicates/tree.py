@@ -11,7 +11,9 @@ from typing import TypeAlias
 
 from google.protobuf.any_pb2 import Any as AnyMessage
 from google.protobuf.empty_pb2 import Empty
-from google.protobuf.unknown_fields import UnknownFieldSet
+from google.protobuf.unknown_fields import (  # type: ignore[import-not-found]
+    UnknownFieldSet,  # has no stub
+)
 
 _Data: TypeAlias = int | bytes
 _TWO_63 = 1 << 63
@@ -135,7 +137,8 @@ def _node(data: bytes) -> Node:
             return Items(node, tuple(elements))
         case 9:
             return _loop(node, content)
-    return Other(node, "a map or message")
+        case _:
+            return Other(node, "a map or message")
 
 
 def _constant(node: int, content: bytes) -> Node:
@@ -154,6 +157,8 @@ def _constant(node: int, content: bytes) -> Node:
                 return Constant(node, float(struct.unpack("<d", struct.pack("<Q", bits))[0]))
             case 6:
                 return Constant(node, _text(value))
+            case _:
+                pass
     return Constant(node, None, "bytes")
 
 
