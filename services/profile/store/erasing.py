@@ -50,6 +50,7 @@ _COUNT_HISTORY = """
 SELECT count(*) FROM history WHERE workspace = $1 AND profile_id = ANY($2::text[])
 """
 _PENDING = "DELETE FROM derived_events WHERE workspace = $1 AND profile_id = ANY($2::text[])"
+_CONTRIBUTIONS = "DELETE FROM contributions WHERE workspace = $1 AND person_id = $2"
 _PROFILES = "DELETE FROM profiles WHERE workspace = $1 AND profile_id = ANY($2::text[])"
 _REFUSED_BY = """
 SELECT erasure_id FROM tombstones
@@ -156,6 +157,7 @@ class Eraser:
         await db.execute("SELECT pg_advisory_xact_lock($1)", LAST_WRITES)
         counts.update(await self._forget_areas(db, order, held))
         await db.execute(_PENDING, order.person[0], held.ids)
+        await db.execute(_CONTRIBUTIONS, order.person[0], held.root)
         profiles = _count(await db.execute(_PROFILES, order.person[0], held.ids))
         counts["profiles"] = profiles if held.known else 0
         return counts
