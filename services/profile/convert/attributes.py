@@ -23,9 +23,9 @@ _KEYS = msgspec.json.Decoder(dict[str, msgspec.Raw])
 def written_keys(properties: str) -> list[str]:
     """Return the keys that a `profile_updated` with these properties may write; more do no harm."""
     try:
-        # What PostgreSQL cannot be asked for, the rules do not take either.
-        return [key for key in _keys(properties) if "\0" not in key]
+        return list(_keys(properties))
     except msgspec.DecodeError:
+        # What the rules do not take either, or else PostgreSQL.
         return []
 
 
@@ -61,7 +61,7 @@ def attribute(workspace: str, key: str, kind: AttributeType, create_time: dateti
     return message
 
 
-def parse_attribute_name(name: str, *, field: str) -> tuple[str, str]:
+def parse_name(name: str, *, field: str) -> tuple[str, str]:
     """Return workspace and key; a key may hold what no id may."""
     parts = name.split("/")
     if len(parts) == 4 and parts[0] == "workspaces" and parts[2] == "attributes" and parts[3]:

@@ -15,6 +15,10 @@ from services.profile.model.attributes import (
 
 NULL = "null"
 
+KEY_FORM = "a key must have 1 to 128 characters, none of them /, and not begin with $"
+# `$` begins an operation, `/` ends a part of a name; the others PostgreSQL does not keep.
+_KEY = re.compile(r"(?!\$)[^/\0\ud800-\udfff]{1,128}")
+
 _NOTHING: Mapping[str, AttributeType] = MappingProxyType({})
 _BY_FIRST_SIGN = {
     '"': AttributeType.STRING,
@@ -50,6 +54,13 @@ class Types:
         """Return what the key takes; None: nothing is settled."""
         return self._known.get(key) or self.new.get(key)
 
+    def declare(self, key: str, kind: AttributeType, field: str) -> Refused | None:
+        """Settle the type of a key before its first value."""
+        known = self.get(key)
+        if known is None:
+            return self._settle({key: kind})
+        return None if known is kind else conflict(field, key, known, got=kind)
+
     def admit(self, values: Iterable[tuple[str, str, str]]) -> Refused | None:
         """Settle the types of new keys; all of the values or none.
 
@@ -64,12 +75,20 @@ class Types:
                 settled[key] = got
             elif not takes(known, got):
                 return conflict(field, key, known, got=got)
-        if len(self.new) + len(settled) > self._room and settled:
+        return self._settle(settled)
+
+    def _settle(self, settled: Mapping[str, AttributeType]) -> Refused | None:
+        if settled and len(self.new) + len(settled) > self._room:
             return TooManyAttributes(
                 "attributes", f"the workspace would have more than {ATTRIBUTES_MAX} attributes"
             )
-        self.new |= settled
+        self.new.update(settled)
         return None
+
+
+def is_key(key: str) -> bool:
+    """Return whether an attribute may have this key."""
+    return _KEY.fullmatch(key) is not None
 
 
 def type_of(value: str) -> AttributeType:

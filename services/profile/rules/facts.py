@@ -8,7 +8,7 @@ from importlib.resources import files
 from typing import NamedTuple
 
 from services.profile.model import Facts, Refused
-from services.profile.rules.attributes import Types
+from services.profile.rules.attributes import KEY_FORM, Types, is_key
 from services.profile.rules.objects import join, same, split, split_list
 from services.profile.rules.operations import (
     EVENT,
@@ -26,9 +26,6 @@ from services.profile.rules.operations import (
 ATTRIBUTE_BYTES_MAX = 64 * 1024
 ATTRIBUTE_KEYS_MAX = 256
 
-# `$` begins an operation, `/` ends a part of a name; the others PostgreSQL does not keep.
-_KEY = re.compile(r"(?!\$)[^/\0\ud800-\udfff]{1,128}")
-_KEY_FORM = "a key must have 1 to 128 characters, none of them /, and not begin with $"
 _EMPTY = '""'
 # Strings are matched to be passed over.
 _EXPONENT = re.compile(r'"(?:[^"\\]|\\.)*"|[eE]([+-]?[0-9]+)')
@@ -137,8 +134,8 @@ def _check_values(
                 return Refused(_field(key, naming), "must be a string or null")
             if not good(json.loads(value)):
                 return Refused(_field(key, naming), description)
-        elif key not in before and not _KEY.fullmatch(key):
-            return Refused(naming.whole, _KEY_FORM)
+        elif key not in before and not is_key(key):
+            return Refused(naming.whole, KEY_FORM)
         elif value[0] == "[" and len(split_list(value)) > _room(before.get(key, "")):
             return Refused(naming.of("write", key), f"a list holds at most {LIST_ITEMS_MAX} items")
     return None

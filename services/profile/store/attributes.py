@@ -5,12 +5,15 @@ from collections.abc import Collection, Mapping
 from datetime import datetime
 from typing import NamedTuple
 
+import asyncpg
 from beckon.errors.v1.error_reason_pb2 import ErrorReason
 
 from mesh.errors import Aborted
-from mesh.postgres import Connection
+from mesh.postgres import Connection, Database
+from services.profile.model import Refused
 from services.profile.model.attributes import ATTRIBUTES_MAX, AttributeType
 from services.profile.rules import Types
+from services.profile.rules.attributes import is_key
 
 _READ = "SELECT key, type FROM attributes WHERE workspace = $1 AND key = ANY($2::text[])"
 _COUNT = "SELECT count(*) FROM attributes WHERE workspace = $1"
@@ -26,6 +29,9 @@ _LIST = """
 SELECT key, type, create_time FROM attributes WHERE workspace = $1 AND key > $2
 ORDER BY key LIMIT $3
 """
+
+# A key is settled once: whoever was slower finds it so.
+_ATTEMPTS_MAX = 3
 
 
 class Attribute(NamedTuple):
@@ -69,21 +75,10 @@ class AttributeTypes:
             if new:
                 await _keep(db, workspace, new, now)
 
-    async def get(self, db: Connection, workspace: str, key: str) -> Attribute | None:
-        """Return an attribute; None: there is none."""
-        row = await db.fetchrow(_GET, workspace, key)
-        return None if row is None else Attribute(row[0], AttributeType(row[1]), row[2])
-
-    async def page(
-        self, db: Connection, workspace: str, after: str, *, limit: int
-    ) -> list[Attribute]:
-        """Return the next attributes of a workspace by key."""
-        rows = await db.fetch(_LIST, workspace, after, limit)
-        return [Attribute(row[0], AttributeType(row[1]), row[2]) for row in rows]
-
     async def _read(self, db: Connection, workspace: str, keys: Collection[str]) -> Types:
         known = self._known[workspace]
-        unknown = [key for key in keys if key not in known]
+        # What can be no key may be what PostgreSQL cannot even be asked for.
+        unknown = [key for key in keys if key not in known and is_key(key)]
         if not unknown:
             return Types(known)
         for row in await db.fetch(_READ, workspace, unknown):
@@ -91,6 +86,56 @@ class AttributeTypes:
         if all(key in known for key in unknown):
             return Types(known)
         return Types(known, room=ATTRIBUTES_MAX - await db.fetchval(_COUNT, workspace))
+
+
+class Attributes:
+    """Lists attributes, and declares them before their first value."""
+
+    def __init__(self, database: Database, types: AttributeTypes) -> None:
+        """Take the pool, and the types that this process has in memory."""
+        self._database = database
+        self._types = types
+
+    async def get(self, workspace: str, key: str) -> Attribute | None:
+        """Return an attribute; None: there is none."""
+        async with self._database.connection() as connection:
+            row = await connection.fetchrow(_GET, workspace, key)
+        return None if row is None else _attribute(row)
+
+    async def page(self, workspace: str, after: str, *, limit: int) -> list[Attribute]:
+        """Return the next attributes of a workspace by key."""
+        async with self._database.connection() as connection:
+            return [
+                _attribute(row) for row in await connection.fetch(_LIST, workspace, after, limit)
+            ]
+
+    async def declare(
+        self, workspace: str, key: str, kind: AttributeType, now: datetime
+    ) -> Refused | None:
+        """Settle the type of a key, unless it is so already.
+
+        Raises:
+            Aborted: Other writers were faster again and again.
+        """
+        for _ in range(_ATTEMPTS_MAX - 1):
+            try:
+                return await self._declare(workspace, key, kind, now)
+            except Aborted:
+                continue
+        return await self._declare(workspace, key, kind, now)
+
+    async def _declare(
+        self, workspace: str, key: str, kind: AttributeType, now: datetime
+    ) -> Refused | None:
+        async with self._database.transaction() as db:
+            types = (await self._types.read(db, {workspace: [key]}))[workspace]
+            refused = types.declare(key, kind, "attribute.type")
+            await self._types.keep(db, {workspace: types}, now)
+            return refused
+
+
+def _attribute(row: asyncpg.Record) -> Attribute:
+    return Attribute(row[0], AttributeType(row[1]), row[2])
 
 
 async def _keep(
