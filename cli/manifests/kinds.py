@@ -114,6 +114,11 @@ def required(field: FieldDescriptor) -> bool:
     return field_behavior_pb2.REQUIRED in behavior(field)
 
 
+def optional(field: FieldDescriptor) -> bool:
+    """Say whether a manifest may leave a field out."""
+    return field_behavior_pb2.OPTIONAL in behavior(field)
+
+
 def repeated(field: FieldDescriptor) -> bool:
     """Say whether a field is a list or a map."""
     return bool(field.is_repeated)

@@ -109,7 +109,10 @@ def _message(descriptor: Descriptor, comments: Comments) -> dict[str, Any]:
     }
     choices = [oneof for oneof in descriptor.oneofs if len(oneof.fields) > 1]
     for oneof in choices:
-        schema["oneOf"] = [{"required": [field.name]} for field in oneof.fields]
+        each: list[Any] = [{"required": [field.name]} for field in oneof.fields]
+        if all(kinds.optional(field) for field in oneof.fields):
+            each.append({"not": {"anyOf": list(each)}})
+        schema["oneOf"] = each
     return schema
 
 

@@ -42,6 +42,38 @@ COMMANDS = [
     "profiles get",
     "profiles events",
     "profiles set",
+    "profiles explain",
+    "profiles merge",
+    "profiles unmerge",
+    "profiles merges",
+    "profiles erase",
+    "profiles erasures list",
+    "profiles erasures get",
+    "profiles export",
+    "profiles import",
+    "attributes list",
+    "attributes create",
+    "devices register",
+    "devices release",
+    "devices list",
+    "devices transfers",
+    "relations put",
+    "relations delete",
+    "relations list",
+    "relations related",
+    "relations import",
+    "traits list",
+    "traits get",
+    "traits create",
+    "traits delete",
+    "segments list",
+    "segments get",
+    "segments create",
+    "segments update",
+    "segments delete",
+    "segments count",
+    "segments members",
+    "segments explain",
     "subscriptions list",
     "subscriptions set",
     "caps list",
@@ -67,7 +99,7 @@ def test_help_loads_nothing_heavy() -> None:
         "import contextlib, io\n"
         "from cli.__main__ import main\n"
         "with contextlib.suppress(SystemExit), contextlib.redirect_stdout(io.StringIO()): main()\n"
-        "print([name for name in ('grpc', 'google.protobuf', 'yaml', 'asyncpg', 'aiohttp')"
+        "print([name for name in ('grpc', 'google.protobuf', 'yaml', 'asyncpg', 'aiohttp', 'pyarrow')"
         " if name in sys.modules])"
     )
 
@@ -87,6 +119,13 @@ def test_help_loads_nothing_heavy() -> None:
         (["subscriptions", "set", "ana", "email=maybe", "--target", "127.0.0.1:1"], 2),
         (["apply", "-f", "nowhere.yaml"], 2),
         (["demo", "--examples", "nowhere"], 2),
+        (["profiles", "import", "nowhere.csv", "--target", "127.0.0.1:1"], 2),
+        (["profiles", "import", "nowhere.csv", "--type", "a=b", "--target", "127.0.0.1:1"], 2),
+        (["profiles", "erase", "ana", "--target", "127.0.0.1:1"], 2),
+        (["profiles", "export", "--target", "127.0.0.1:1"], 2),
+        (["devices", "register", "a", "--platform", "x", "--token", "t", "--target", "a:1"], 2),
+        (["traits", "create", "a", "--event", "b", "--per", "year", "--target", "a:1"], 2),
+        (["segments", "update", "a", "--target", "a:1"], 2),
         (["demo", "--delay", "soon"], 2),
     ],
 )

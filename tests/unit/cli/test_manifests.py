@@ -5,11 +5,13 @@ from textwrap import dedent
 
 import pytest
 from beckon.delivery.v1.template_service_pb2 import Template
+from beckon.profile.v1.segment_service_pb2 import Segment
+from beckon.profile.v1.trait_service_pb2 import Trait
 from beckon.throttle.v1.frequency_cap_service_pb2 import FrequencyCap
 from beckon.trigger.v1.campaign_service_pb2 import Campaign
 from beckon.type.v1.channel_pb2 import CHANNEL_EMAIL
 
-from cli.manifests.apply import located, move_of
+from cli.manifests.apply import in_order, located, move_of
 from cli.manifests.decode import Document, decode_files
 from cli.manifests.differ import changed_paths, top_level
 from cli.manifests.places import Faults
@@ -18,7 +20,7 @@ from cli.manifests.write import to_yaml
 from cli.problems import Problem, Refusal
 from mesh.errors import FieldViolation
 
-EXAMPLES = Path(__file__).parents[3] / "examples" / "campaigns"
+EXAMPLES = Path(__file__).parents[3] / "examples"
 
 DAY = FrequencyCap.CALENDAR_WINDOW_DAY
 
@@ -75,7 +77,7 @@ def test_every_example_is_well() -> None:
     documents = decode_files(find_files([EXAMPLES]), workspace="main", variables={}, faults=faults)
 
     assert faults.found == []
-    assert len(documents) == 10
+    assert len(documents) == 17
 
 
 def test_what_is_written_is_read_back_alike(tmp_path: Path) -> None:
@@ -121,6 +123,11 @@ def test_what_is_written_is_read_back_alike(tmp_path: Path) -> None:
         ("kind: Template\nid: a\nwebhook: {url: 'http://x', body: {file: gone.txt}}\n", "3:41: cannot read"),
         ("kind: Template\nid: a\nwebhook: {url: '${nowhere}', body: x}\n", "3:16: ${nowhere} has no value; give it with --set nowhere=…"),
         ("kind: Template\nid: a\ndefaults: [x]\nwebhook: {url: 'http://x', body: x}\n", "3:11: defaults: expected `key: value` lines"),
+        ("kind: Trait\nid: a-b\n", "2:5: id: 'a-b' must be snake_case of at most 63 characters, as messages_this_month"),
+        ("kind: Trait\nid: a\nevent_type: x\naggregate: count\ncalendar: month\nrolling: 30d\n", "6:1: rolling: either this or calendar, not both"),
+        ("kind: Trait\nid: a\nevent_type: x\naggregate: average\n", "4:12: aggregate: 'average' is none; expected count, sum"),
+        ("kind: Segment\nid: a_b\nfilter: 'true'\n", "2:5: id: 'a_b' must be kebab-case"),
+        ("kind: Segment\nid: a\nmember_count: 3\n", "3:1: member_count: is set by Beckon, not by a file"),
         ("kind: Campaign\n  id: a\n", "2:5: not YAML: mapping values are not allowed here"),
         ("- a\n", "1:1: expected fields, such as `kind: Campaign`"),
         ("kind: Campaign\nid: \x01\n", "1:1: not YAML"),
@@ -253,6 +260,31 @@ def test_an_expression_without_a_field_is_found_by_its_text(tmp_path: Path) -> N
 
     assert (place.line, place.column) == (7, 11)
     assert text == "trigger.filter: no such thing"
+
+
+def test_a_trait_and_a_segment_are_read(tmp_path: Path) -> None:
+    text = """\
+        kind: Segment
+        id: busy
+        filter: profile.traits.spent_30d > 100.0
+        ---
+        kind: Trait
+        id: spent_30d
+        event_type: order_placed
+        aggregate: sum
+        property: value
+        rolling: 30d
+        """
+
+    documents, faults = decode(tmp_path, text)
+
+    assert faults == []
+    trait, segment = (document.message for document in in_order(documents))
+    assert isinstance(trait, Trait)
+    assert isinstance(segment, Segment)
+    assert trait.name == "workspaces/main/traits/spent_30d"
+    assert (trait.aggregate, trait.rolling.seconds) == (Trait.AGGREGATE_SUM, 30 * 86400)
+    assert segment.filter == "profile.traits.spent_30d > 100.0"
 
 
 def test_differences_are_named_as_deep_as_can_be(tmp_path: Path) -> None:

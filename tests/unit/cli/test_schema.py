@@ -10,6 +10,7 @@ from cli.manifests.schema import PROTOS, build, read_comments, text
 
 ROOT = Path(__file__).parents[3]
 FILE = ROOT / "docs" / "schema" / "beckon.schema.json"
+EXAMPLES = sorted((ROOT / "examples").glob("*/*.yaml"))
 
 
 @pytest.fixture(scope="module")
@@ -37,13 +38,23 @@ def test_every_field_is_explained(schema: dict[str, Any]) -> None:
 def test_the_examples_keep_to_the_schema(schema: dict[str, Any]) -> None:
     jsonschema = pytest.importorskip("jsonschema")
     validator = jsonschema.Draft202012Validator(schema)
-    for file in sorted((ROOT / "examples" / "campaigns").glob("*.yaml")):
+    for file in EXAMPLES:
         for document in yaml.safe_load_all(file.read_text()):
             assert [error.message for error in validator.iter_errors(document)] == [], file.name
 
 
+def test_a_choice_may_be_left_out_where_it_is_optional(schema: dict[str, Any]) -> None:
+    jsonschema = pytest.importorskip("jsonschema")
+    trait = {"kind": "Trait", "id": "a", "event_type": "b", "aggregate": "count"}
+    validator = jsonschema.Draft202012Validator(schema)
+
+    assert validator.is_valid(trait)
+    assert validator.is_valid(trait | {"calendar": "month"})
+    assert not validator.is_valid(trait | {"calendar": "month", "rolling": "30d"})
+
+
 def test_the_examples_name_the_schema() -> None:
-    for file in sorted((ROOT / "examples" / "campaigns").glob("*.yaml")):
+    for file in EXAMPLES:
         first = file.read_text().splitlines()[0]
 
         named = first.removeprefix("# yaml-language-server: $schema=")
