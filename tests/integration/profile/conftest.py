@@ -9,7 +9,13 @@ import pytest
 from mesh.migrations import migrate
 from services.profile.store import MIGRATIONS, SCHEMA, connect
 from stack.servers.postgresql import Postgres
+from tests.integration.profile.neighbours import Neighbours
 from tests.integration.profile.world import WEEKS, Profiles
+
+TABLES = """
+SELECT relname FROM pg_class WHERE relkind IN ('r', 'p') AND NOT relispartition
+    AND relnamespace = current_schema()::regnamespace AND relname <> ALL($1::text[])
+"""
 
 
 @pytest.fixture(scope="session")
@@ -39,7 +45,9 @@ async def url(database_url: str) -> AsyncIterator[str]:
     connection = await asyncpg.connect(database_url, server_settings={"search_path": SCHEMA})
     for row in await connection.fetch(WEEKS):
         await connection.execute(f"DROP TABLE {row['relname']}")
-    await connection.execute("TRUNCATE profiles, answers")
+    tables = await connection.fetch(TABLES, ["catalogues", "schema_migrations"])
+    await connection.execute(f"TRUNCATE {', '.join(row['relname'] for row in tables)}")
+    await connection.execute("UPDATE catalogues SET version = 0")
     await connection.close()
 
 
@@ -47,3 +55,9 @@ async def url(database_url: str) -> AsyncIterator[str]:
 async def profiles(url: str) -> AsyncIterator[Profiles]:
     async with connect(url, size=8) as database:
         yield Profiles(url, database)
+
+
+@pytest.fixture
+async def world(url: str) -> AsyncIterator[Neighbours]:
+    async with connect(url, size=8) as database:
+        yield Neighbours(database)
