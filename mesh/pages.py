@@ -55,19 +55,19 @@ class PageTokens:
         """
         return cls(sha256(path.read_bytes()).digest())
 
-    def write(self, request: Message, key: OrderKey) -> str:
+    def write(self, request: Message, key: OrderKey, *, field: str = "page_token") -> str:
         """Return the token that continues `request` after the row with this order key."""
-        body = msgspec.msgpack.encode(_Token(_request_hash(request), list(key)))
+        body = msgspec.msgpack.encode(_Token(_request_hash(request, field), list(key)))
         return base64.urlsafe_b64encode(self._mac(body) + body).rstrip(b"=").decode()
 
-    def read(self, request: Message) -> OrderKey | None:
-        """Return the order key in the request's `page_token`; None for the first page.
+    def read(self, request: Message, *, field: str = "page_token") -> OrderKey | None:
+        """Return the order key in the request's `field`; None for the first page.
 
         Raises:
             InvalidArgument: The token is not ours, or is of a request that asked
                 for something else.
         """
-        token: str = getattr(request, "page_token")  # noqa: B009 — Message has no such field
+        token: str = getattr(request, field)
         if not token:
             return None
         try:
@@ -76,32 +76,32 @@ class PageTokens:
             )
             mac, body = sealed[:_MAC_BYTES], sealed[_MAC_BYTES:]
             if len(token) > _TOKEN_MAX or not hmac.compare_digest(mac, self._mac(body)):
-                raise _bad_token("is not one of ours")
+                raise _bad_token(field, "is not one of ours")
             found = msgspec.msgpack.decode(body, type=_Token)
         except (UnicodeEncodeError, binascii.Error, msgspec.DecodeError):
-            raise _bad_token("is not one of ours") from None
-        if found.request != _request_hash(request):
-            raise _bad_token("belongs to a request with other fields")
+            raise _bad_token(field, "is not one of ours") from None
+        if found.request != _request_hash(request, field):
+            raise _bad_token(field, "belongs to a request with other fields")
         return tuple(found.key)
 
     def _mac(self, body: bytes) -> bytes:
         return hmac.digest(self._key, body, "sha256")[:_MAC_BYTES]
 
 
-def _request_hash(request: _M) -> bytes:
+def _request_hash(request: _M, field: str) -> bytes:
     # All but the walk itself: the page size may change on the way (AIP-158).
     bare = type(request)()
     bare.CopyFrom(request)
-    for walking in ("page_token", "page_size"):
+    for walking in (field, "page_size"):
         if walking in bare.DESCRIPTOR.fields_by_name:
             bare.ClearField(walking)
     content = bare.SerializeToString(deterministic=True)
     return sha256(request.DESCRIPTOR.full_name.encode() + b"\0" + content).digest()[:_MAC_BYTES]
 
 
-def _bad_token(what: str) -> InvalidArgument:
+def _bad_token(field: str, what: str) -> InvalidArgument:
     return InvalidArgument(
         ErrorReason.ERROR_REASON_PAGE_TOKEN_INVALID,
-        f"page_token {what}",
-        violations=[FieldViolation("page_token", what, "page_token")],
+        f"{field} {what}",
+        violations=[FieldViolation(field, what, "page_token")],
     )

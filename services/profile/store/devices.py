@@ -1,0 +1,452 @@
+"""Devices: whose they are, whose they were, and where to push to.
+
+Who changes a device holds the people concerned first, in one order. Registrations of one token
+wait for each other before that, so that twenty at once are twenty changes of hands, not one
+and nineteen lost races.
+"""
+
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from datetime import datetime
+from typing import NamedTuple
+from uuid import UUID
+
+import asyncpg
+from beckon.errors.v1.error_reason_pb2 import ErrorReason
+
+from mesh.errors import Aborted
+from mesh.postgres import Connection, Database
+from services.profile.convert.moments import micros
+from services.profile.model import PersonKey
+from services.profile.model.changes import Touched
+from services.profile.model.devices import (
+    Device,
+    DeviceReport,
+    DeviceState,
+    DeviceTransfer,
+    Platform,
+    Registration,
+    TransferReason,
+)
+from services.profile.rules import devices as rules
+from services.profile.store import segments
+from services.profile.store.definitions import Definitions, Edition
+from services.profile.store.erasures import check_not_erased
+from services.profile.store.holding import Belonging, create_missing, find
+from services.profile.store.rows import columns
+
+_DEVICE = """
+d.device_id, d.member_id, d.platform, d.state, d.seen_us, d.token, d.app, d.locale, d.reason,
+d.create_time, d.end_time
+"""
+_OF_PEOPLE = f"""
+SELECT d.workspace, d.person_id, {_DEVICE}
+FROM unnest($1::text[], $2::text[]) AS w (workspace, person_id)
+JOIN devices AS d USING (workspace, person_id)
+"""  # noqa: S608 — put together from constants
+_OWNERS = """
+SELECT o.workspace, o.device_id, o.member_id
+FROM unnest($1::text[], $2::uuid[]) AS w (workspace, device_id)
+JOIN device_owners AS o USING (workspace, device_id)
+"""
+_OWN = """
+INSERT INTO device_owners (workspace, device_id, member_id) VALUES ($1, $2, $3)
+ON CONFLICT (workspace, device_id) DO UPDATE SET member_id = excluded.member_id
+"""
+_DISOWN = """
+DELETE FROM device_owners AS o
+USING unnest($1::text[], $2::uuid[], $3::text[]) AS w (workspace, device_id, member_id)
+WHERE o.workspace = w.workspace AND o.device_id = w.device_id AND o.member_id = w.member_id
+"""
+_REGISTER = f"""
+INSERT INTO devices AS d (workspace, person_id, device_id, member_id, platform, state, seen_us,
+    token, app, locale, reason, create_time, end_time)
+VALUES ($1, $2, $3, $4, $5, {DeviceState.ACTIVE}, $6, $7, $8, $9, '', $10, NULL)
+ON CONFLICT (workspace, person_id, device_id, member_id) DO UPDATE SET
+    state = excluded.state, seen_us = greatest(d.seen_us, excluded.seen_us),
+    token = excluded.token, app = excluded.app, locale = excluded.locale, reason = '',
+    create_time = excluded.create_time, end_time = NULL
+"""  # noqa: S608 — put together from constants
+# Its token is of no use to who does not own the device.
+_END = f"""
+UPDATE devices AS d SET state = w.state, reason = w.reason, end_time = $7, token = ''
+FROM unnest($1::text[], $2::text[], $3::uuid[], $4::text[], $5::smallint[], $6::text[])
+    AS w (workspace, person_id, device_id, member_id, state, reason)
+WHERE d.workspace = w.workspace AND d.person_id = w.person_id AND d.device_id = w.device_id
+    AND d.member_id = w.member_id AND d.state = {DeviceState.ACTIVE}
+"""  # noqa: S608 — put together from constants
+_FORGET = """
+DELETE FROM devices AS d
+USING unnest($1::text[], $2::text[], $3::uuid[], $4::text[])
+    AS w (workspace, person_id, device_id, member_id)
+WHERE d.workspace = w.workspace AND d.person_id = w.person_id AND d.device_id = w.device_id
+    AND d.member_id = w.member_id
+"""
+_UNSEEN = """
+SELECT workspace, person_id FROM devices WHERE seen_us <= $1 ORDER BY seen_us LIMIT $2
+"""
+_NUMBERS = "SELECT nextval('device_transfer_ids') FROM generate_series(1, $1)"
+_RECORD = """
+INSERT INTO device_transfers (workspace, person_id, transfer_id, member_id, device_id,
+    from_member, to_member, reason, transfer_time)
+SELECT *, $9::timestamptz FROM unnest($1::text[], $2::text[], $3::bigint[], $4::text[],
+    $5::uuid[], $6::text[], $7::text[], $8::text[])
+"""
+# What went from one id of a person to another of theirs came and left with nobody.
+_TRANSFERS = """
+SELECT t.transfer_id, t.device_id, COALESCE(NULLIF(f.merged_into, ''), t.from_member),
+    COALESCE(NULLIF(g.merged_into, ''), t.to_member), t.reason, t.transfer_time
+FROM device_transfers AS t
+LEFT JOIN profiles AS f ON f.workspace = t.workspace AND f.profile_id = t.from_member
+LEFT JOIN profiles AS g ON g.workspace = t.workspace AND g.profile_id = t.to_member
+WHERE t.workspace = $1 AND t.person_id = $2 AND t.transfer_id < $3
+    AND NOT (t.from_member = ANY($4::text[]) AND t.to_member = ANY($4::text[]))
+ORDER BY t.transfer_id DESC LIMIT $5
+"""
+
+_ATTEMPTS_MAX = 4
+LATEST = 2**63 - 1
+
+
+class _Held(NamedTuple):
+    """A device, and the person who is held."""
+
+    person: PersonKey
+    device: Device
+
+
+class _Change(NamedTuple):
+    """A change of hands, from one to another; None: nobody."""
+
+    device_id: UUID
+    source: tuple[PersonKey, str] | None
+    """The person, and the id that had it."""
+    target: tuple[PersonKey, str] | None
+    reason: TransferReason
+
+
+class Devices:
+    """Changes and shows devices."""
+
+    def __init__(self, database: Database, definitions: Definitions) -> None:
+        """Take the pool, and what says which segments depend on devices."""
+        self._database = database
+        self._definitions = definitions
+
+    async def register(
+        self, key: PersonKey, registration: Registration, now: datetime
+    ) -> tuple[PersonKey, Device]:
+        """Make the device the person's, whosesoever it was; return whose it is now.
+
+        Raises:
+            FailedPrecondition: The person was erased.
+            Aborted: Somebody united or parted the people concerned again and again.
+        """
+        for _ in range(_ATTEMPTS_MAX):
+            async with self._database.transaction() as db:
+                turn = _Turn(db, await self._definitions.current(db), now)
+                registered = await turn.register(key, registration)
+                if registered is not None:
+                    return registered
+        raise Aborted(ErrorReason.ERROR_REASON_CONFLICT, "other writers were faster")
+
+    async def release(
+        self, key: PersonKey, device_id: UUID, now: datetime
+    ) -> tuple[PersonKey, Device] | None:
+        """Let go of the device if the person has it; return it, None if they never had it."""
+        async with self._database.transaction() as db:
+            turn = _Turn(db, await self._definitions.current(db), now)
+            return await turn.release(key, device_id)
+
+    async def retire(self, reports: Sequence[DeviceReport], now: datetime) -> int:
+        """Let go of devices that a provider does not know; return how many that were."""
+        async with self._database.transaction() as db:
+            turn = _Turn(db, await self._definitions.current(db), now)
+            return await turn.retire(reports)
+
+    async def expire(self, now: datetime, *, limit: int) -> int:
+        """Delete devices that were not seen for very long, at most `limit`; return how many."""
+        async with self._database.transaction() as db:
+            turn = _Turn(db, await self._definitions.current(db), now)
+            return await turn.expire(limit)
+
+    async def of(self, key: PersonKey) -> tuple[PersonKey, list[Device]]:
+        """Return the person's name and devices, each once, last seen first."""
+        async with self._database.connection() as db:
+            person = (await find(db, [key]))[key].key
+            found = (await read_devices(db, [person])).get(person, [])
+        return person, rules.as_one(found)
+
+    async def transfers(
+        self, key: PersonKey, *, before: int = LATEST, limit: int
+    ) -> tuple[PersonKey, list[DeviceTransfer]]:
+        """Return the person's name and how devices came and left, newest first."""
+        async with self._database.connection() as db:
+            person = (await find(db, [key]))[key]
+            return person.key, await _transfers(db, person, before, limit)
+
+
+async def read_devices(
+    db: Connection, people: Collection[PersonKey]
+) -> dict[PersonKey, list[Device]]:
+    """Return all devices of these people, under the names that stay."""
+    found: defaultdict[PersonKey, list[Device]] = defaultdict(list)
+    for row in await db.fetch(_OF_PEOPLE, *columns(people, 2)) if people else ():
+        found[row[0], row[1]].append(_device(row))
+    return found
+
+
+async def reassign(
+    db: Connection, workspace: str, member_ids: Sequence[str], person_id: str
+) -> None:
+    """Give what was registered under these ids to a person, in the caller's transaction."""
+    for table in ("devices", "device_transfers"):
+        # Of an id that kept its name; then of ids that had given it up.
+        for which in ("person_id = ANY($2::text[])", "member_id <> person_id"):
+            await db.execute(
+                f"UPDATE {table} SET person_id = $3 WHERE workspace = $1"  # noqa: S608 — constants
+                f" AND member_id = ANY($2::text[]) AND person_id <> $3 AND {which}",
+                workspace,
+                member_ids,
+                person_id,
+            )
+
+
+async def erase(db: Connection, workspace: str, person_id: str) -> dict[str, int]:
+    """Delete all that is kept of the person's devices, in the caller's transaction.
+
+    Who gave them a device, or got one from them, keeps that line without the name.
+    """
+    owned = await db.fetch(
+        "DELETE FROM devices WHERE workspace = $1 AND person_id = $2"
+        " RETURNING device_id, member_id",
+        workspace,
+        person_id,
+    )
+    ids = [row[0] for row in owned], [row[1] for row in owned]
+    await db.execute(_DISOWN, [workspace] * len(owned), *ids)
+    transfers = await db.fetch(
+        "DELETE FROM device_transfers WHERE workspace = $1 AND person_id = $2"
+        " RETURNING transfer_id, member_id",
+        workspace,
+        person_id,
+    )
+    for side in ("from_member", "to_member"):
+        await db.execute(
+            f"UPDATE device_transfers AS t SET {side} = ''"  # noqa: S608 — constants
+            " FROM unnest($2::bigint[], $3::text[]) AS w (transfer_id, member_id)"
+            " WHERE t.workspace = $1 AND t.transfer_id = w.transfer_id"
+            f" AND t.{side} = w.member_id",
+            workspace,
+            [row[0] for row in transfers],
+            [row[1] for row in transfers],
+        )
+    return {
+        "devices": len({row[0] for row in owned}),
+        "device_transfers": len({row[0] for row in transfers}),
+    }
+
+
+class _Turn:
+    """One transaction that changes devices."""
+
+    def __init__(self, db: Connection, edition: Edition, now: datetime) -> None:
+        self._db = db
+        self._edition = edition
+        self._now = now
+        self._now_us = micros(now)
+        self._created: PersonKey | None = None
+
+    async def register(
+        self, key: PersonKey, registration: Registration
+    ) -> tuple[PersonKey, Device] | None:
+        """Return None when the device changed hands in the meantime."""
+        (workspace, member_id), device_id = key, registration.device_id
+        await self._db.execute(
+            "SELECT pg_advisory_xact_lock(hashtextextended($1, 0))",
+            f"device/{workspace}/{device_id}",
+        )
+        if await create_missing(self._db, key, self._now):
+            self._created = key
+        before = await self._owners([(workspace, device_id)])
+        people = await self._hold([key, *before.values()])
+        if await self._owners([(workspace, device_id)]) != before:
+            return None
+        person, owner = people[key].key, before.get((workspace, device_id))
+        source = None if owner is None else (people[owner].key, owner[1])
+        create_time = self._now
+        if source is not None and source[0] == person:
+            create_time = (await self._one(person, device_id)).create_time
+        if source is not None and source[1] != member_id:
+            await self._end([(source, device_id, DeviceState.RELEASED, "")])
+        await self._db.execute(_OWN, workspace, device_id, member_id)
+        await self._db.execute(
+            _REGISTER,
+            *person,
+            device_id,
+            member_id,
+            registration.platform,
+            self._now_us,
+            registration.token,
+            registration.app,
+            registration.locale,
+            create_time,
+        )
+        if source is None or source[1] != member_id:
+            target = (person, member_id)
+            await self._record([_Change(device_id, source, target, TransferReason.REGISTERED)])
+        await self._make_room(person)
+        await self._touch({person} | ({source[0]} if source is not None else set()))
+        await check_not_erased(self._db, [key])
+        return person, await self._one(person, device_id)
+
+    async def release(self, key: PersonKey, device_id: UUID) -> tuple[PersonKey, Device] | None:
+        person = (await self._hold([key]))[key]
+        known = await self._find(person.key, device_id)
+        if known is None:
+            return None
+        if known.is_used:
+            source = (person.key, known.member_id)
+            await self._end([(source, device_id, DeviceState.RELEASED, "")])
+            await self._disown([_Held(person.key, known)])
+            await self._record([_Change(device_id, source, None, TransferReason.RELEASED)])
+            await self._touch({person.key})
+        return person.key, await self._one(person.key, device_id)
+
+    async def retire(self, reports: Sequence[DeviceReport]) -> int:
+        latest: dict[tuple[str, UUID], DeviceReport] = {}
+        for report in sorted(reports, key=lambda one: one.report_us):
+            latest[report.workspace, report.device_id] = report
+        owners = await self._owners(latest)
+        people = await self._hold(owners.values())
+        devices = await read_devices(self._db, {person.key for person in people.values()})
+        retired: list[tuple[_Held, str]] = []
+        for person, theirs in devices.items():
+            for device in theirs:
+                # A report is about a time that has been: no clock retires what is to come.
+                said = latest.get((person[0], device.device_id))
+                if said and device.is_used and device.seen_us <= min(said.report_us, self._now_us):
+                    retired.append((_Held(person, device), said.reason))
+        await self._let_go(retired)
+        return len(retired)
+
+    async def expire(self, limit: int) -> int:
+        before_us = self._now_us - rules.EXPIRED_AFTER_US
+        rows = await self._db.fetch(_UNSEEN, before_us, limit)
+        people = await self._hold({(row[0], row[1]) for row in rows})
+        devices = await read_devices(self._db, {person.key for person in people.values()})
+        gone = [
+            _Held(person, device)
+            for person, theirs in devices.items()
+            for device in theirs
+            if device.seen_us <= before_us
+        ]
+        await self._forget(gone, TransferReason.EXPIRED)
+        await self._touch({one.person for one in gone})
+        return len(gone)
+
+    async def _make_room(self, person: PersonKey) -> None:
+        devices = (await read_devices(self._db, [person])).get(person, [])
+        displaced = {one.device_id for one in rules.displaced(devices)}
+        gone = [_Held(person, one) for one in devices if one.device_id in displaced]
+        if gone:
+            await self._forget(gone, TransferReason.DISPLACED)
+
+    async def _let_go(self, retired: Sequence[tuple[_Held, str]]) -> None:
+        if not retired:
+            return
+        await self._end(
+            [
+                ((one.person, one.device.member_id), one.device.device_id, DeviceState.RETIRED, why)
+                for one, why in retired
+            ]
+        )
+        held = [one for one, _ in retired]
+        await self._disown(held)
+        await self._record([_left(one, TransferReason.RETIRED) for one in held])
+        await self._touch({one.person for one in held})
+
+    async def _forget(self, gone: Sequence[_Held], reason: TransferReason) -> None:
+        """Delete devices; those that were used have left their person thereby."""
+        if not gone:
+            return
+        rows = [(*one.person, one.device.device_id, one.device.member_id) for one in gone]
+        await self._db.execute(_FORGET, *columns(rows, 4))
+        used = [one for one in gone if one.device.is_used]
+        await self._disown(used)
+        await self._record([_left(one, reason) for one in used])
+
+    async def _hold(self, people: Iterable[PersonKey]) -> Mapping[PersonKey, Belonging]:
+        return await find(self._db, set(people), hold=True)
+
+    async def _owners(
+        self, devices: Collection[tuple[str, UUID]]
+    ) -> dict[tuple[str, UUID], PersonKey]:
+        rows = await self._db.fetch(_OWNERS, *columns(devices, 2))
+        return {(row[0], row[1]): (row[0], row[2]) for row in rows}
+
+    async def _find(self, person: PersonKey, device_id: UUID) -> Device | None:
+        devices = (await read_devices(self._db, [person])).get(person, [])
+        return next((one for one in rules.as_one(devices) if one.device_id == device_id), None)
+
+    async def _one(self, person: PersonKey, device_id: UUID) -> Device:
+        found = await self._find(person, device_id)
+        if found is None:
+            message = "the device that was just written is not there"
+            raise AssertionError(message)
+        return found
+
+    async def _end(
+        self, ended: Sequence[tuple[tuple[PersonKey, str], UUID, DeviceState, str]]
+    ) -> None:
+        rows = [
+            (*person, device_id, member_id, state, reason)
+            for (person, member_id), device_id, state, reason in ended
+        ]
+        await self._db.execute(_END, *columns(rows, 6), self._now)
+
+    async def _disown(self, held: Sequence[_Held]) -> None:
+        rows = [(one.person[0], one.device.device_id, one.device.member_id) for one in held]
+        await self._db.execute(_DISOWN, *columns(rows, 3))
+
+    async def _record(self, changes: Sequence[_Change]) -> None:
+        numbers = await self._db.fetch(_NUMBERS, len(changes))
+        rows = []
+        for change, (number,) in zip(changes, numbers, strict=True):
+            came = change.target[1] if change.target else ""
+            left = change.source[1] if change.source else ""
+            for side in (change.source, change.target):
+                if side is not None:
+                    person, member_id = side
+                    rows.append(
+                        (*person, number, member_id, change.device_id, left, came, change.reason)
+                    )
+        await self._db.execute(_RECORD, *columns(rows, 8), self._now)
+
+    async def _touch(self, people: Collection[PersonKey]) -> None:
+        touched = [
+            Touched(person, devices=True, anything=person == self._created)
+            for person in sorted(people)
+        ]
+        await segments.reevaluate(self._db, touched, self._edition, self._now_us)
+
+
+def _left(one: _Held, reason: TransferReason) -> _Change:
+    return _Change(one.device.device_id, (one.person, one.device.member_id), None, reason)
+
+
+async def _transfers(
+    db: Connection, person: Belonging, before: int, limit: int
+) -> list[DeviceTransfer]:
+    rows = await db.fetch(_TRANSFERS, *person.key, before, list(person.member_ids), limit)
+    return [DeviceTransfer(*row) for row in rows]
+
+
+def _device(row: asyncpg.Record) -> Device:
+    return Device(
+        row[2],
+        row[3],
+        Platform(row[4]),
+        DeviceState(row[5]),
+        *row[6:],
+    )

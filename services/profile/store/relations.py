@@ -1,0 +1,240 @@
+"""Relations: edges under the ids used, kept by both their ends, read as those of people.
+
+An edge is written first by the end it comes from and then by the one it leads to, many edges
+in their order: two writers of the same edges then wait for each other in a line, and both
+tables hold the same.
+"""
+
+from collections import defaultdict
+from collections.abc import Collection, Mapping, Sequence
+from datetime import datetime
+from typing import NamedTuple
+from uuid import UUID
+
+from beckon.errors.v1.error_reason_pb2 import ErrorReason
+
+from mesh.errors import FailedPrecondition, MeshError, invalid_field
+from mesh.names import format_name
+from mesh.postgres import Connection, Database
+from services.profile.convert.moments import micros
+from services.profile.model import PersonKey
+from services.profile.model.changes import Touched
+from services.profile.model.relations import Edge, EdgeRow, EdgeWrite, Put
+from services.profile.rules import relations as rules
+from services.profile.store import segments
+from services.profile.store.definitions import Definitions
+from services.profile.store.erasures import check_not_erased, refused
+from services.profile.store.holding import Belonging, find
+from services.profile.store.rows import columns
+
+# So many rows a statement that none runs into its time limit.
+_ERASE_MAX = 20_000
+
+# All rows of the same two people, whatever ids they were written under.
+_BETWEEN = """
+SELECT w.i, e.from_member, e.to_member, e.attributes, e.update_time
+FROM unnest($2::integer[], $3::text[], $4::text[], $5::text[]) AS w (i, from_id, kind, to_id)
+LEFT JOIN profiles AS f ON f.workspace = $1 AND f.profile_id = w.from_id
+LEFT JOIN profiles AS t ON t.workspace = $1 AND t.profile_id = w.to_id
+JOIN relations AS e ON e.workspace = $1 AND e.kind = w.kind
+    AND e.from_member = ANY (
+        CASE WHEN cardinality(f.member_ids) > 0 THEN f.member_ids ELSE ARRAY[w.from_id] END)
+    AND e.to_member = ANY (
+        CASE WHEN cardinality(t.member_ids) > 0 THEN t.member_ids ELSE ARRAY[w.to_id] END)
+ORDER BY e.from_member, e.kind, e.to_member FOR UPDATE OF e
+"""
+_PUT = """
+INSERT INTO relations AS e (workspace, from_member, kind, to_member, attributes, create_time,
+    update_time)
+SELECT $1, from_id, kind, to_id, attributes, update_time, update_time
+FROM unnest($2::text[], $3::text[], $4::text[], $5::jsonb[], $6::timestamptz[])
+    AS w (from_id, kind, to_id, attributes, update_time)
+ON CONFLICT (workspace, from_member, kind, to_member) DO UPDATE SET
+    attributes = excluded.attributes, update_time = excluded.update_time
+RETURNING from_member, kind, to_member, attributes, create_time, update_time, xmax = 0
+"""
+_MIRROR = """
+INSERT INTO relations_in AS e (workspace, from_member, kind, to_member, attributes, create_time,
+    update_time)
+SELECT $1, * FROM unnest($2::text[], $3::text[], $4::text[], $5::jsonb[], $6::timestamptz[],
+    $7::timestamptz[])
+ON CONFLICT (workspace, to_member, kind, from_member) DO UPDATE SET
+    attributes = excluded.attributes, update_time = excluded.update_time
+"""
+
+
+def _delete(table: str) -> str:
+    return f"""
+DELETE FROM {table} AS e USING unnest($2::text[], $3::text[], $4::text[])
+    AS w (from_id, kind, to_id)
+WHERE e.workspace = $1 AND e.from_member = w.from_id AND e.kind = w.kind AND e.to_member = w.to_id
+"""  # noqa: S608 — put together from constants
+
+
+def _some_of(table: str, end: str) -> str:
+    return f"""
+SELECT from_member, kind, to_member FROM {table} WHERE workspace = $1 AND {end} = ANY($2::text[])
+ORDER BY from_member, kind, to_member LIMIT $3
+"""  # noqa: S608 — put together from constants
+
+
+class PutResult(NamedTuple):
+    """What became of a batch."""
+
+    created: int
+    updated: int
+    failed: dict[int, MeshError]
+    """By the index it was given under."""
+
+
+class Relations:
+    """Changes edges."""
+
+    def __init__(self, database: Database, definitions: Definitions) -> None:
+        """Take the pool, and what says which segments depend on relations."""
+        self._database = database
+        self._definitions = definitions
+
+    async def put(self, workspace: str, puts: Mapping[int, Put], now: datetime) -> PutResult:
+        """Write edges, new ones and over old ones, each by itself."""
+        async with self._database.transaction() as db:
+            edition = await self._definitions.current(db)
+            ends = await _ends(db, workspace, [put.edge for put in puts.values()])
+            failed = await _failed(db, workspace, puts, ends, now)
+            good = {index: put for index, put in puts.items() if index not in failed}
+            rows = await _between(db, workspace, [put.edge for put in good.values()], ends)
+            changes = (
+                rules.change(put, theirs, now)
+                for put, theirs in zip(good.values(), rows, strict=True)
+            )
+            writes = sorted(one for one in changes if one is not None)
+            inserted = await _write(db, workspace, writes)
+            touched = _touched(ends, [one.put.edge for one in writes])
+            await segments.reevaluate(db, touched, edition, micros(now))
+            await check_not_erased(db, _people(workspace, [put.edge for put in good.values()]))
+        # Of two who write a new edge at once only the first has made it; the second mostly says
+        # the same, being a repeat.
+        created = sum(one.is_new and one.put.edge in inserted for one in writes)
+        updated = sum(one.is_other for one in writes)
+        return PutResult(created, updated, failed)
+
+    async def delete(self, workspace: str, edges: Sequence[Edge], now: datetime) -> int:
+        """Remove edges of these people, whatever ids they were written under; return how many."""
+        async with self._database.transaction() as db:
+            edition = await self._definitions.current(db)
+            ends = await _ends(db, workspace, edges)
+            once = {_of_people(ends, edge): edge for edge in edges}
+            rows = await _between(db, workspace, list(once.values()), ends)
+            found = [
+                (edge, theirs) for edge, theirs in zip(once.values(), rows, strict=True) if theirs
+            ]
+            await _remove(
+                db,
+                workspace,
+                sorted(
+                    Edge(row.from_id, edge.kind, row.to_id)
+                    for edge, theirs in found
+                    for row in theirs
+                ),
+            )
+            touched = _touched(ends, [edge for edge, _ in found])
+            await segments.reevaluate(db, touched, edition, micros(now))
+        return len(found)
+
+
+async def erase(db: Connection, workspace: str, person_id: str) -> dict[str, int]:
+    """Delete all edges from and to the person, in the caller's transaction.
+
+    Before the profile itself goes: it knows the ids.
+    """
+    person = (workspace, person_id)
+    ids = list((await find(db, [person]))[person].member_ids)
+    deleted = 0
+    for table, end in (("relations", "from_member"), ("relations_in", "to_member")):
+        while rows := await db.fetch(_some_of(table, end), workspace, ids, _ERASE_MAX):
+            await _remove(db, workspace, [Edge(*row) for row in rows])
+            deleted += len(rows)
+    return {"relations": deleted}
+
+
+async def _ends(db: Connection, workspace: str, edges: Collection[Edge]) -> dict[str, Belonging]:
+    """Return whose the ids are; who an edge goes out from is held."""
+    from_ids = {(workspace, edge.from_id) for edge in edges}
+    held = await find(db, from_ids, hold=True)
+    others = {(workspace, edge.to_id) for edge in edges} - from_ids
+    found = held | await find(db, others)
+    return {key[1]: belonging for key, belonging in found.items()}
+
+
+async def _failed(
+    db: Connection,
+    workspace: str,
+    puts: Mapping[int, Put],
+    ends: Mapping[str, Belonging],
+    now: datetime,
+) -> dict[int, MeshError]:
+    edges = [put.edge for put in puts.values()]
+    names = {profile_id: belonging.key[1] for profile_id, belonging in ends.items()}
+    reasons = rules.refusals(edges, names)
+    erased = await refused(db, _people(workspace, edges), now)
+    found: dict[int, MeshError] = {}
+    for at, (index, put) in enumerate(puts.items()):
+        by = erased.get((workspace, put.edge.from_id)) or erased.get((workspace, put.edge.to_id))
+        if at in reasons:
+            found[index] = invalid_field(f"relations[{index}]", reasons[at])
+        elif by is not None:
+            found[index] = _was_erased(workspace, by)
+    return found
+
+
+async def _between(
+    db: Connection, workspace: str, edges: Sequence[Edge], ends: Mapping[str, Belonging]
+) -> list[list[EdgeRow]]:
+    """Return for each edge the rows between the same two people, and lock them."""
+    found: defaultdict[int, list[EdgeRow]] = defaultdict(list)
+    places = [(index, *_of_people(ends, edge)) for index, edge in enumerate(edges)]
+    for row in await db.fetch(_BETWEEN, workspace, *columns(places, 4)) if places else ():
+        found[row[0]].append(EdgeRow(*row[1:]))
+    return [found[index] for index in range(len(edges))]
+
+
+async def _write(db: Connection, workspace: str, writes: Sequence[EdgeWrite]) -> set[Edge]:
+    """Write the edges at both ends; return those that were inserted."""
+    if not writes:
+        return set()
+    rows = [(*one.put.edge, one.put.attributes, one.update_time) for one in writes]
+    written = await db.fetch(_PUT, workspace, *columns(rows, 5))
+    await db.execute(_MIRROR, workspace, *columns([tuple(row)[:6] for row in written], 6))
+    return {Edge(*row[:3]) for row in written if row[6]}
+
+
+async def _remove(db: Connection, workspace: str, edges: Sequence[Edge]) -> None:
+    for table in ("relations", "relations_in"):
+        await db.execute(_delete(table), workspace, *columns(edges, 3))
+
+
+def _of_people(ends: Mapping[str, Belonging], edge: Edge) -> Edge:
+    return Edge(ends[edge.from_id].key[1], edge.kind, ends[edge.to_id].key[1])
+
+
+def _touched(ends: Mapping[str, Belonging], changed: Collection[Edge]) -> list[Touched]:
+    """Return whose edges have changed; of who has no profile, no segment knows."""
+    kinds: defaultdict[PersonKey, set[str]] = defaultdict(set)
+    for edge in changed:
+        belonging = ends[edge.from_id]
+        if belonging.is_known:
+            kinds[belonging.key].add(edge.kind)
+    return [Touched(key, relations=frozenset(kinds[key])) for key in sorted(kinds)]
+
+
+def _people(workspace: str, edges: Collection[Edge]) -> set[PersonKey]:
+    return {(workspace, end) for edge in edges for end in (edge.from_id, edge.to_id)}
+
+
+def _was_erased(workspace: str, erasure_id: UUID) -> FailedPrecondition:
+    name = format_name(workspace, "erasures", str(erasure_id))
+    return FailedPrecondition(
+        ErrorReason.ERROR_REASON_PERSON_ERASED,
+        f"the profile was erased and is refused for a while: {name}",
+        metadata={"erasure": name},
+    )
