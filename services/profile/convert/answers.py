@@ -8,10 +8,16 @@ from beckon.errors.v1.error_reason_pb2 import ErrorReason
 from beckon.profile.v1 import observation_service_pb2 as pb
 from google.rpc.status_pb2 import Status
 
-from mesh.errors import AlreadyExists, invalid_field, to_rpc_status
+from mesh.errors import AlreadyExists, to_rpc_status
+from services.profile.convert.attributes import refusal as refusal_error
+from services.profile.convert.devices import addresses as device_addresses
 from services.profile.convert.records import Place, Record
-from services.profile.model import Event, Profile, Refusal, Refused
+from services.profile.model import Event, PersonKey, Refusal, Refused
+from services.profile.model.devices import Device
+from services.profile.model.people import FoundEvent
+from services.profile.model.persons import Person
 
+_NO_TRAITS = "{}"
 _NOTHING: Mapping[Place, bytes] = MappingProxyType({})
 
 
@@ -26,11 +32,15 @@ class Answers:
         for place, answer in remembered.items():
             self._by_place[place].MergeFromString(answer)
 
-    def add_standing(self, event: Event, profile: Profile) -> None:
+    def add_standing(self, event: Event, person: Person, traits: str = _NO_TRAITS) -> None:
         """Say how the person stood just after the event."""
         answer = self._by_place[place_of(event)]
         answer.event_standings[event.log_index] = len(answer.standings)
-        answer.standings.append(standing(profile))
+        answer.standings.append(standing(event.person, person, traits))
+
+    def add_erased(self, event: Event) -> None:
+        """Say that the event is of a person who was erased."""
+        self._by_place[place_of(event)].erased_events.append(event.log_index)
 
     def add_duplicate(self, event: Event) -> None:
         """Say that the event was seen before at another place."""
@@ -56,6 +66,7 @@ class Answers:
             for log_index, at in answer.event_standings.items():
                 mine.event_standings[log_index] = known + at
             mine.duplicate_events.extend(answer.duplicate_events)
+            mine.erased_events.extend(answer.erased_events)
             for log_index, status in answer.failed_events.items():
                 mine.failed_events[log_index].CopyFrom(status)
 
@@ -67,7 +78,12 @@ class Answers:
         silent: list[Event] = []
         for record in records:
             answer = self._by_place[record.place]
-            said = {*answer.event_standings, *answer.duplicate_events, *answer.failed_events}
+            said = {
+                *answer.event_standings,
+                *answer.duplicate_events,
+                *answer.failed_events,
+                *answer.erased_events,
+            }
             silent.extend(
                 one for one in record.events if one.type in wanted and one.log_index not in said
             )
@@ -85,6 +101,7 @@ class Answers:
             for log_index, at in answer.event_standings.items():
                 whole.event_standings[first + log_index] = known + at
             whole.duplicate_events.extend(first + one for one in sorted(answer.duplicate_events))
+            whole.erased_events.extend(first + one for one in sorted(answer.erased_events))
             for log_index, status in answer.failed_events.items():
                 whole.failed_events[first + log_index].CopyFrom(status)
         return whole
@@ -95,9 +112,9 @@ def place_of(event: Event) -> Place:
     return Place(event.receive_us, event.log_partition, event.log_position)
 
 
-def standing(profile: Profile) -> pb.Standing:
-    """Return how the person stands, without any address."""
-    facts = profile.facts
+def standing(asked: PersonKey, person: Person, traits: str = _NO_TRAITS) -> pb.Standing:
+    """Return how the person stands who was asked for by that id, without any address."""
+    profile, facts = person.profile, person.profile.facts
     return pb.Standing(
         attributes_json=facts.attributes.encode(),
         time_zone=facts.time_zone,
@@ -108,20 +125,44 @@ def standing(profile: Profile) -> pb.Standing:
         ],
         first_seen_time_us=profile.first_seen_us,
         last_seen_time_us=profile.last_seen_us,
+        profile_id=person.key[1] if person.key != asked else "",
+        traits_json=b"" if traits == _NO_TRAITS else traits.encode(),
+        member_ids=person.member_ids,
     )
 
 
-def addresses(found: Sequence[Profile]) -> pb.BatchGetAddressesResponse:
-    """Return where to reach the people, in this order."""
-    return pb.BatchGetAddressesResponse(
-        addresses=[pb.Addresses(email=one.facts.email, phone=one.facts.phone) for one in found]
+def addresses(person: Person, devices: Iterable[Device]) -> pb.Addresses:
+    """Return where to reach the person; the devices are those to push to."""
+    facts = person.profile.facts
+    return pb.Addresses(
+        email=facts.email, phone=facts.phone, devices=device_addresses(person.key, devices)
+    )
+
+
+def found_events(found: Iterable[Sequence[FoundEvent]]) -> pb.BatchFindEventsResponse:
+    """Return what each person did, in the order of the queries."""
+    return pb.BatchFindEventsResponse(
+        found=[
+            pb.BatchFindEventsResponse.Found(events=map(_found_event, events)) for events in found
+        ]
+    )
+
+
+def _found_event(event: FoundEvent) -> pb.BatchFindEventsResponse.Event:
+    return pb.BatchFindEventsResponse.Event(
+        event_id=event.event_id,
+        type=event.type,
+        occur_time_us=event.occur_us,
+        receive_time_us=event.receive_us,
+        properties_json=event.properties.encode(),
+        profile_id=event.profile_id,
     )
 
 
 def _status(refusal: Refusal) -> Status:
     match refusal:
-        case Refused(field, description):
-            return to_rpc_status(invalid_field(field, description))
+        case Refused():
+            return to_rpc_status(refusal_error(refusal))
         case _:
             return to_rpc_status(
                 AlreadyExists(

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import NamedTuple
 
 from beckon.errors.v1.error_reason_pb2 import ErrorReason
@@ -12,6 +13,7 @@ from xxhash import xxh3_64_intdigest
 from mesh.errors import FieldViolation, InvalidArgument, invalid_field
 from mesh.ids import event_uid
 from mesh.names import ID_PATTERN, RESOURCE_ID_PATTERN
+from services.profile.convert.tokens import Token, parse_token
 from services.profile.model import DAY_US, Event, Refused
 
 RECORDS_MAX = 1000
@@ -28,6 +30,7 @@ _IDS = re.compile(rf"{ID_PATTERN}\n[a-z][a-z0-9_]{{0,62}}\n{ID_PATTERN}")
 _ID = re.compile(ID_PATTERN)
 _TYPE = re.compile(r"[a-z][a-z0-9_]{0,62}")
 _WORKSPACE = re.compile(RESOURCE_ID_PATTERN)
+_NO_TOKENS: Mapping[Event, Token] = MappingProxyType({})
 # Half of the range of the hash: the column is signed.
 _SIGN = 1 << 63
 
@@ -51,6 +54,8 @@ class Record(NamedTuple):
     """Those that can be looked at."""
     refused: Mapping[int, Refused]
     """The others, by their index in the record."""
+    tokens: Mapping[Event, Token] = _NO_TOKENS
+    """Of those events that must not be judged with less than their token stands for."""
 
 
 def records(request: pb.ObserveEventsRequest) -> list[Record]:
@@ -96,14 +101,28 @@ def _record(observed: pb.ObservedRecord, first_index: int) -> Record:
         return Record(place, first_index, size, [], dict.fromkeys(range(size), bad))
     events: list[Event] = []
     refused: dict[int, Refused] = {}
+    tokens: dict[Event, Token] = {}
     prefix = f"workspaces/{record.workspace}/profiles/"
     for index, event in enumerate(record.events):
         made = _event(event, index, place, prefix, record)
         if isinstance(made, Refused):
             refused[index] = made
-        else:
-            events.append(made)
-    return Record(place, first_index, size, events, refused)
+            continue
+        if event.consistency_token:
+            token = _token(event.consistency_token)
+            if token is None:
+                refused[index] = Refused("consistency_token", "is not one of ours")
+                continue
+            tokens[made] = token
+        events.append(made)
+    return Record(place, first_index, size, events, refused, tokens)
+
+
+def _token(text: str) -> Token | None:
+    try:
+        return parse_token(text)
+    except InvalidArgument:
+        return None
 
 
 def _bad_record(record: event_pb2.LogRecord) -> Refused | None:

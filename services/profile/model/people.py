@@ -149,3 +149,14 @@ class HistoryEntry(NamedTuple):
     type: str
     occur_us: int
     properties: str
+
+
+class FoundEvent(NamedTuple):
+    """An event as it is shown to who judges what would have been heard."""
+
+    event_id: str
+    type: str
+    occur_us: int
+    receive_us: int
+    properties: str
+    profile_id: str

@@ -8,8 +8,10 @@ from services.profile.rules.facts import (
     replace,
     revise,
 )
+from services.profile.rules.identifying import LATE_US
+from services.profile.rules.identity import COUNTER_TYPES_MAX
 from services.profile.rules.objects import NotAnObject, join, split
-from services.profile.rules.observing import COUNTER_TYPES_MAX, LATE_US, observe
+from services.profile.rules.observing import observe
 from services.profile.rules.recognising import sort_out
 
 __all__ = [

@@ -20,7 +20,7 @@ from services.profile.model.persons import (
 from services.profile.rules.attributes import Types
 from services.profile.rules.identifying import edge_of
 from services.profile.rules.identity import unite
-from services.profile.rules.observing import LATE_US, observe_person
+from services.profile.rules.observing import observe_person
 
 Claims = Mapping[Event, tuple[Claim, ...]]
 
@@ -50,6 +50,7 @@ def observe_people(
     for event in events:
         person = people.get(event.person)
         groups[event.person if person is None else person.key].append(event)
+    claims = {event: claims[event] for event in events if event in claims} if claims else {}
     for cluster in _clusters(people, claims):
         theirs = [event for event in events if _name(people, event.person) in cluster]
         if theirs:
@@ -107,8 +108,7 @@ class _Cluster:
 
     def observe(self, events: Sequence[Event], claims: Claims, observed: Observed) -> None:
         for event in events:
-            late = event.receive_us - event.occur_us > LATE_US
-            self._observe(event, () if late else claims.get(event, ()), observed)
+            self._observe(event, claims.get(event, ()), observed)
         for key, origins in self._origins.items():
             after = self._people[key]
             if len(origins) > 1:

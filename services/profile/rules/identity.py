@@ -56,8 +56,8 @@ def fold_facts(every: Mapping[str, Facts]) -> Facts:
     fields = {key: newest[True, key][2] for key in FORMS if (True, key) in newest}
     attributes = {key: value for (field, key), (_, _, value) in newest.items() if not field}
     times = {key: 0 for _, key in newest}
-    for (_, key), (at, _, _) in newest.items():
-        times[key] = max(times[key], at)
+    for (_, name), (at, _, _) in newest.items():
+        times[name] = max(times[name], at)
     return Facts(
         attributes=join(_bounded({k: v for k, v in attributes.items() if v != _UNSET}, times)),
         times=join({key: str(time) for key, time in times.items() if time}),

@@ -1,9 +1,9 @@
 """What events make of a person."""
 
-from collections.abc import Collection, Sequence
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Sequence
 
 from services.profile.model import (
-    DAY_US,
     PROFILE_UPDATED,
     Event,
     Facts,
@@ -14,18 +14,14 @@ from services.profile.model import (
 from services.profile.model.persons import IDENTIFY, Person, PersonObservation, Recorded
 from services.profile.rules.attributes import Types
 from services.profile.rules.facts import patch
-from services.profile.rules.identifying import NAMING, attributes_of
+from services.profile.rules.identifying import LATE_US, NAMING, attributes_of, is_late
 from services.profile.rules.identity import (
     COUNTER_TYPES_MAX,
     fold_counters,
     fold_facts,
     take_over,
 )
-from services.profile.rules.operations import EVENT, operations
-
-# What occurred longer ago goes to the history and changes nothing: statistics that
-# somebody has read must not move for ever.
-LATE_US = 30 * DAY_US
+from services.profile.rules.operations import EVENT, Operations, operations
 
 NOT_THEIR_DOING = frozenset(
     {
@@ -163,7 +159,7 @@ class _Union:
     def observe(self, events: Sequence[Event], wanted: frozenset[str]) -> PersonObservation:
         seen = PersonObservation(self._person, [], [], [])
         for event in events:
-            if event.receive_us - event.occur_us <= LATE_US:
+            if not is_late(event):
                 if event.type in _WRITING:
                     refused = self._write(event)
                     if refused is not None:
@@ -229,13 +225,27 @@ def _with(person: Person, profile: Profile) -> Person:
     )
 
 
+def named_attributes(events: Iterable[Event]) -> dict[str, set[str]]:
+    """Return by workspace the attributes that events write: their types must be known."""
+    named: defaultdict[str, set[str]] = defaultdict(set)
+    for event in events:
+        if event.type in _WRITING:
+            wanted = _operations(event)
+            if not isinstance(wanted, Refused):
+                named[event.workspace].update(*wanted)
+    return named
+
+
+def _operations(event: Event) -> Operations | Refused:
+    return attributes_of(event) if event.type == IDENTIFY else operations(event.properties)
+
+
 def _revise(facts: Facts, event: Event, types: Types) -> tuple[Facts, Collection[str]] | Refused:
     """Return the facts after an event that writes some, and the keys it named."""
-    identifies = event.type == IDENTIFY
-    wanted = attributes_of(event) if identifies else operations(event.properties)
+    wanted = _operations(event)
     if isinstance(wanted, Refused):
         return wanted
-    naming = NAMING if identifies else EVENT
+    naming = NAMING if event.type == IDENTIFY else EVENT
     revised = patch(facts, wanted, at_us=event.receive_us, types=types, naming=naming)
     if isinstance(revised, Refused):
         return revised

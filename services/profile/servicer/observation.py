@@ -1,7 +1,6 @@
 """What the other services of the mesh ask of profile."""
 
-from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import timedelta
 from time import perf_counter
 
@@ -14,22 +13,21 @@ from mesh.names import parse_name
 from services.profile import rules
 from services.profile.convert import answers as convert
 from services.profile.convert.records import Record, records
-from services.profile.model import (
-    NOBODY,
-    WEEK_US,
-    Event,
-    Observation,
-    PersonKey,
-    Profile,
-    Refused,
-    Reused,
-    Sorting,
-)
+from services.profile.convert.tokens import is_behind
+from services.profile.model import WEEK_US, Event, PersonKey, Refused, Reused, Sorting
+from services.profile.model.persons import Observed, Person
+from services.profile.rules.gathering import observe_people
+from services.profile.rules.identifying import Identified, identify
+from services.profile.rules.observing import named_attributes
 from services.profile.store import Observations, Turn
 
 PROFILES_MAX = 1000
+QUERIES_MAX = 250
+# Of one person: a passage that heard more would have ended long before.
+FOUND_MAX = 1000
 
 _UNKEEPABLE = Refused("properties_json", "must be JSON that PostgreSQL keeps as jsonb")
+_BEHIND = Refused("consistency_token", "stands for a later state of the profile than is known")
 
 
 class ObservationServicer(rpc.ObservationServiceServicer):
@@ -58,27 +56,56 @@ class ObservationServicer(rpc.ObservationServiceServicer):
     async def BatchGetStandings(
         self, request: pb.BatchGetStandingsRequest, context: object
     ) -> pb.BatchGetStandingsResponse:
-        found = await self._read(request.profiles)
-        return pb.BatchGetStandingsResponse(standings=map(convert.standing, found))
+        asked = _people(request.profiles)
+        known = await self._store.read(set(asked))
+        people = [known.get(key) or Person(key) for key in asked]
+        values = await self._store.trait_values(known.values())
+        return pb.BatchGetStandingsResponse(
+            standings=[
+                convert.standing(key, person, values.get(person.key, person.profile.traits))
+                for key, person in zip(asked, people, strict=True)
+            ]
+        )
 
     async def BatchGetAddresses(
         self, request: pb.BatchGetAddressesRequest, context: object
     ) -> pb.BatchGetAddressesResponse:
-        return convert.addresses(await self._read(request.profiles))
+        asked = _people(request.profiles)
+        known = await self._store.read(set(asked))
+        devices = await self._store.devices(known.values())
+        return pb.BatchGetAddressesResponse(
+            addresses=[
+                convert.addresses(person, devices.get(person.key, ()))
+                for person in (known.get(key) or Person(key) for key in asked)
+            ]
+        )
 
-    async def _read(self, names: Sequence[str]) -> list[Profile]:
-        if not 1 <= len(names) <= PROFILES_MAX:
-            raise invalid_field("profiles", f"must name 1 to {PROFILES_MAX}")
-        people = [parse_name(name, "profiles", field="profiles") for name in names]
-        known = await self._store.read(set(people))
-        return [known.get(person, NOBODY) for person in people]
+    async def BatchFindEvents(
+        self, request: pb.BatchFindEventsRequest, context: object
+    ) -> pb.BatchFindEventsResponse:
+        if not 1 <= len(request.queries) <= QUERIES_MAX:
+            raise invalid_field("queries", f"must be 1 to {QUERIES_MAX}")
+        sought = [
+            (
+                parse_name(one.profile, "profiles", field="queries.profile"),
+                one.types,
+                max(one.since_time_us, 0),
+            )
+            for one in request.queries
+        ]
+        return convert.found_events(await self._store.find_events(sought, limit=FOUND_MAX))
 
     async def _observe(
         self, turn: Turn, taken: Sequence[Record], wanted: frozenset[str]
     ) -> convert.Answers:
         """Gather, judge, act: inside one transaction, which may have to be done again."""
         every = [event for record in taken for event in record.events]
-        people = await turn.read({event.person for event in every})
+        said = identify(every)
+        types = await turn.types(named_attributes(every))
+        ids = {event.person for event in every} | said.people
+        people = await turn.read(ids)
+        erased = await turn.find_erased(ids - people.keys())
+        edges = await turn.find_edges(said.edges)
         earlier = await turn.find_earlier(every, window_us=self._window_us)
         remembered = await turn.recall([record.place for record in taken])
 
@@ -86,52 +113,83 @@ class ObservationServicer(rpc.ObservationServiceServicer):
         unsaid = repeated.silent_on((one for one in taken if one.place in remembered), wanted)
         new = [record for record in taken if record.place not in remembered]
         events = [event for record in new for event in record.events]
-
-        unkeepable = turn.unkeepable
-        keepable = [one for one in events if one not in unkeepable] if unkeepable else events
+        forgotten = [one for one in events if one.person in erased] if erased else []
+        refusals = _refusals(new, turn.unkeepable, said, people)
+        left_out = {*forgotten, *refusals}
+        keepable = [one for one in events if one not in left_out] if left_out else events
         sorting = rules.sort_out(keepable, earlier, window_us=self._window_us)
-        observed = {
-            person: rules.observe(people.get(person, NOBODY), theirs, wanted=wanted)
-            for person, theirs in _by_person(sorting.fresh).items()
-        }
+        observed = observe_people(
+            people,
+            sorting.fresh,
+            claims=said.without(erased),
+            edges=edges,
+            wanted=wanted,
+            types=types,
+            now=turn.now,
+        )
 
-        answers = _answer(new, sorting, observed.values(), unkeepable)
-        await turn.keep([event for one in observed.values() for event in one.kept])
-        await turn.write({key: one.profile for key, one in observed.items() if one.kept}, people)
+        await turn.write(observed, types)
+        await turn.refuse_erased(forgotten, erased)
+        asked = [*unsaid, *(one for one in sorting.retried if one.type in wanted)]
+        again = {event: people.get(event.person) or Person(event.person) for event in asked}
+        values = await turn.trait_values([*again.values(), *(one for _, one in observed.stood)])
+        answers = _answer(new, sorting, observed, values)
+        for event, refused in refusals.items():
+            answers.add_refusal(convert.place_of(event), event.log_index, refused)
+        for event in forgotten:
+            answers.add_erased(event)
         await turn.remember(answers.serialized())
-        for event in (*unsaid, *(one for one in sorting.retried if one.type in wanted)):
+        for event, person in again.items():
             # Not for the memory: how the person stands now, which a moment ago was not asked.
-            repeated.add_standing(event, people.get(event.person, NOBODY))
+            repeated.add_standing(event, person, _traits_of(person, values))
         answers.join(repeated)
         return answers
+
+
+def _refusals(
+    records: Iterable[Record],
+    unkeepable: Iterable[Event],
+    said: Identified,
+    people: Mapping[PersonKey, Person],
+) -> dict[Event, Refused]:
+    """Return the events that cannot be looked at, and why."""
+    refusals = dict.fromkeys(unkeepable, _UNKEEPABLE)
+    for record in records:
+        for event, token in record.tokens.items():
+            if is_behind(people.get(event.person), event.person, token):
+                refusals[event] = _BEHIND
+        if said.refused:
+            theirs = [event for event in record.events if event in said.refused]
+            refusals |= {event: said.refused[event] for event in theirs}
+    return refusals
 
 
 def _answer(
     records: Iterable[Record],
     sorting: Sorting,
-    observed: Iterable[Observation],
-    unkeepable: Iterable[Event],
+    observed: Observed,
+    values: Mapping[PersonKey, str],
 ) -> convert.Answers:
     answers = convert.Answers()
     for record in records:
         for log_index, refused in record.refused.items():
             answers.add_refusal(record.place, log_index, refused)
-    for event in unkeepable:
-        answers.add_refusal(convert.place_of(event), event.log_index, _UNKEEPABLE)
     for event in sorting.duplicates:
         answers.add_duplicate(event)
     for event in sorting.reused:
         answers.add_refusal(convert.place_of(event), event.log_index, Reused(event.event_id))
-    for one in observed:
-        for event, refused in one.refused:
-            answers.add_refusal(convert.place_of(event), event.log_index, refused)
-        for event, profile in one.stood:
-            answers.add_standing(event, profile)
+    for event, refused in observed.refused:
+        answers.add_refusal(convert.place_of(event), event.log_index, refused)
+    for event, person in observed.stood:
+        answers.add_standing(event, person, _traits_of(person, values))
     return answers
 
 
-def _by_person(events: Iterable[Event]) -> dict[PersonKey, list[Event]]:
-    people: defaultdict[PersonKey, list[Event]] = defaultdict(list)
-    for event in events:
-        people[event.person].append(event)
-    return people
+def _traits_of(person: Person, values: Mapping[PersonKey, str]) -> str:
+    return values.get(person.key, person.profile.traits)
+
+
+def _people(names: Sequence[str]) -> list[PersonKey]:
+    if not 1 <= len(names) <= PROFILES_MAX:
+        raise invalid_field("profiles", f"must name 1 to {PROFILES_MAX}")
+    return [parse_name(name, "profiles", field="profiles") for name in names]

@@ -2,22 +2,34 @@
 
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from typing import TypeVar
+from typing import TypeAlias, TypeVar
 from uuid import UUID
 
-import msgspec
 from asyncpg import exceptions as driver
 from beckon.errors.v1.error_reason_pb2 import ErrorReason
 
 from mesh import metrics
 from mesh.clock import Clock
 from mesh.errors import Aborted
-from mesh.ids import shard_of
 from mesh.postgres import Connection, Database
+from services.profile.convert.moments import micros
 from services.profile.convert.records import Place
-from services.profile.model import WEEK_US, Earlier, Event, PersonKey, Profile
-from services.profile.store.rows import columns, read_profiles
+from services.profile.model import DAY_US, WEEK_US, Earlier, Event, PersonKey, Touched
+from services.profile.model.devices import Device
+from services.profile.model.people import FoundEvent
+from services.profile.model.persons import Edge, Observed, Person
+from services.profile.rules import Types
+from services.profile.rules.devices import usable
+from services.profile.rules.identity import changed_keys
+from services.profile.store import erasures, identities, persons, segments, traits, unity
+from services.profile.store.attributes import AttributeTypes
+from services.profile.store.definitions import Definitions, Edition
+from services.profile.store.devices import read_devices
+from services.profile.store.rows import columns
+
+KnownEdges: TypeAlias = Mapping[tuple[str, UUID], Edge]
 
 # The first without locks, then with them; more than a few lost races in a row mean that
 # somebody holds the rows, and the caller does better to come back.
@@ -36,38 +48,24 @@ INSERT INTO answers (receive_us, log_partition, log_position, answer, create_tim
 SELECT *, $5::timestamptz FROM unnest($1::bigint[], $2::integer[], $3::text[], $4::bytea[])
 ON CONFLICT DO NOTHING
 """
-_LOCK = "ORDER BY p.workspace, p.profile_id FOR NO KEY UPDATE OF p"
 _EARLIER = """
 SELECT event_uid, receive_us, fingerprint, log_partition, log_position
 FROM history WHERE event_uid = ANY($1::uuid[]) AND receive_us >= $2
 """
-_CREATE = """
-INSERT INTO profiles (workspace, profile_id, version, first_seen_us, last_seen_us, counters,
-    email, phone, time_zone, locale, attributes, shard, create_time, update_time)
-SELECT *, $13::timestamptz, $13::timestamptz
-FROM unnest($1::text[], $2::text[], $3::bigint[], $4::bigint[], $5::bigint[], $6::jsonb[],
-    $7::text[], $8::text[], $9::text[], $10::text[], $11::jsonb[], $12::smallint[])
-ON CONFLICT DO NOTHING
-"""
-_COUNT = """
-UPDATE profiles AS p SET version = w.version, first_seen_us = w.first_seen_us,
-    last_seen_us = w.last_seen_us, counters = w.counters, update_time = $7::timestamptz
-FROM unnest($1::text[], $2::text[], $3::bigint[], $4::bigint[], $5::bigint[], $6::jsonb[])
-    AS w (workspace, profile_id, version, first_seen_us, last_seen_us, counters)
-WHERE p.workspace = w.workspace AND p.profile_id = w.profile_id AND p.version = w.version - 1
-"""
-_REVISE = """
-UPDATE profiles AS p SET version = w.version, first_seen_us = w.first_seen_us,
-    last_seen_us = w.last_seen_us, counters = w.counters, email = w.email, phone = w.phone,
-    time_zone = w.time_zone, locale = w.locale, attributes = w.attributes,
-    update_time = $12::timestamptz
-FROM unnest($1::text[], $2::text[], $3::bigint[], $4::bigint[], $5::bigint[], $6::jsonb[],
-    $7::text[], $8::text[], $9::text[], $10::text[], $11::jsonb[])
-    AS w (workspace, profile_id, version, first_seen_us, last_seen_us, counters,
-        email, phone, time_zone, locale, attributes)
-WHERE p.workspace = w.workspace AND p.profile_id = w.profile_id AND p.version = w.version - 1
-"""
 _BAD_CONTENT = "SELECT i FROM unnest($1::text[]) WITH ORDINALITY AS t (c, i) WHERE NOT is_jsonb(c)"
+# An event is received at most a day before it occurs: that says from which week on to look.
+_FIND = """
+SELECT w.i, h.event_id, h.type, h.occur_us, h.receive_us, h.properties, h.profile_id
+FROM unnest($1::integer[], $2::text[], $3::text[], $4::text[], $5::bigint[])
+    AS w (i, workspace, member_id, types, since_us)
+CROSS JOIN LATERAL (
+    SELECT * FROM history AS one
+    WHERE one.workspace = w.workspace AND one.profile_id = w.member_id
+        AND one.receive_us >= w.since_us - $7 AND one.occur_us >= w.since_us
+        AND one.type = ANY(string_to_array(w.types, ','))
+    ORDER BY one.occur_us DESC LIMIT $6
+) AS h
+"""
 _FORGET = """
 DELETE FROM answers WHERE (receive_us, log_partition, log_position) IN (
     SELECT receive_us, log_partition, log_position FROM answers WHERE create_time < $1 LIMIT $2)
@@ -81,18 +79,27 @@ class Turn:
 
     It locks nothing that it reads. Whoever writes a person makes the version one
     greater than what was read; if that is no longer so the turn rolls back and
-    is done anew. What is read must be read in this order: people, earlier events,
-    answers. Then whatever another turn commits in between is either seen by a
+    is done anew. What is read must be read in this order: types, people, earlier
+    events, answers. Then whatever another turn commits in between is either seen by a
     later step or noticed by the version.
     """
 
     def __init__(
-        self, connection: Connection, now: datetime, *, lock: bool, unkeepable: frozenset[Event]
+        self,
+        connection: Connection,
+        edition: Edition,
+        types: AttributeTypes,
+        now: datetime,
+        *,
+        lock: bool,
+        unkeepable: frozenset[Event],
     ) -> None:
         """Use `Observations.run` instead."""
         self._db = connection
-        self._now = now
+        self._edition = edition
+        self._types = types
         self._lock = lock
+        self.now = now
         self.unkeepable = unkeepable
         """Events whose content the database has refused; the turn must leave them out."""
         self.kept: Sequence[Event] = ()
@@ -102,9 +109,30 @@ class Turn:
         rows = await self._db.fetch(_RECALL, *columns(places, 3))
         return {Place(row[0], row[1], row[2]): row[3] for row in rows}
 
-    async def read(self, people: Collection[PersonKey]) -> dict[PersonKey, Profile]:
-        """Return those of the people who are known."""
-        return await read_profiles(self._db, people, lock=_LOCK if self._lock else "")
+    async def types(self, wanted: Mapping[str, Collection[str]]) -> dict[str, Types]:
+        """Return by workspace what these attributes take."""
+        return await self._types.read(self._db, wanted) if wanted else {}
+
+    async def read(self, people: Collection[PersonKey]) -> dict[PersonKey, Person]:
+        """Return those of the people who are known, by every id that is asked for."""
+        return await persons.load(self._db, people, lock=self._lock)
+
+    async def find_edges(self, merges: Collection[tuple[str, UUID]]) -> KnownEdges:
+        """Return those of the edges that were made before."""
+        return await identities.find_edges(self._db, merges) if merges else {}
+
+    async def find_erased(self, unknown: Collection[PersonKey]) -> dict[PersonKey, UUID]:
+        """Return by which erasure each of the people is refused who is."""
+        if not unknown or not self._edition.has_erasures:
+            return {}
+        return await erasures.refused(self._db, unknown, self.now)
+
+    async def refuse_erased(
+        self, events: Sequence[Event], refused: Mapping[PersonKey, UUID]
+    ) -> None:
+        """Count the events of people who were erased on the receipts, and forget them."""
+        if events:
+            await erasures.count_refused(self._db, events, refused)
 
     async def find_earlier(
         self, events: Sequence[Event], *, window_us: int
@@ -118,57 +146,105 @@ class Turn:
                 found[row[0]].append(Earlier(row[1], row[2], row[3], row[4]))
         return found
 
-    async def keep(self, events: Sequence[Event]) -> None:
-        """Write the events into the history."""
-        self.kept = events
-        if events:
-            await self._db.copy_records_to_table(
-                "history", records=events, columns=_HISTORY_COLUMNS
-            )
-
-    async def write(
-        self, profiles: Mapping[PersonKey, Profile], before: Mapping[PersonKey, Profile]
-    ) -> None:
-        """Write what has become of the people.
+    async def write(self, observed: Observed, types: Mapping[str, Types]) -> None:
+        """Write the events into the history, what they made of people, and what follows.
 
         Raises:
             Aborted: Somebody else has written one of them meanwhile.
         """
-        created, counted, revised = [], [], []
-        # In a fixed order: two turns that share people then wait for each other in a line.
-        for key in sorted(profiles):
-            profile, known = profiles[key], before.get(key)
-            if known is None:
-                created.append((*_counts(key, profile), *_facts(profile), shard_of(*key)))
-            elif profile.facts is known.facts:
-                counted.append(_counts(key, profile))
-            else:
-                revised.append((*_counts(key, profile), *_facts(profile)))
-        await self._write_all(_CREATE, created, 12)
-        await self._write_all(_COUNT, counted, 6)
-        await self._write_all(_REVISE, revised, 11)
+        self.kept = observed.kept
+        if not observed.kept:
+            return
+        db, now_us = self._db, micros(self.now)
+        await unity.carry_over(db, observed.renamings)
+        advanced = await self._advance(observed, now_us)
+        await db.copy_records_to_table("history", records=observed.kept, columns=_HISTORY_COLUMNS)
+        if advanced is not None:
+            observed = _with_traits(observed, advanced.values)
+        await persons.write(db, observed.changes, self.now)
+        await unity.settle(db, observed.renamings, self.now)
+        await self._add_refused_edges(observed)
+        if advanced is not None:
+            await traits.write(db, advanced)
+        await self._types.keep(db, types, self.now)
+        await self._check_erasures(observed)
+        touched = _touched(observed, advanced, self._edition)
+        if touched:
+            await segments.reevaluate(db, touched, self._edition, now_us)
+
+    async def trait_values(self, people: Iterable[Person]) -> dict[PersonKey, str]:
+        """Return the traits of the people as of now, of those workspaces that have any."""
+        zones = {
+            person.key: person.profile.facts.time_zone
+            for person in people
+            if person.key[0] in self._edition.traits
+        }
+        if not zones:
+            return {}
+        return await traits.values(self._db, self._edition, zones, micros(self.now))
 
     async def remember(self, answers: Collection[tuple[Place, bytes]]) -> None:
         """Keep the answers, for who did not hear them."""
         if answers:
             places = columns([place for place, _ in answers], 3)
-            await self._db.execute(_REMEMBER, *places, [answer for _, answer in answers], self._now)
+            await self._db.execute(_REMEMBER, *places, [answer for _, answer in answers], self.now)
 
-    async def _write_all(self, query: str, rows: Sequence[tuple[object, ...]], width: int) -> None:
-        if not rows:
-            return
-        status = await self._db.execute(query, *columns(rows, width), self._now)
-        if int(status.rpartition(" ")[2]) != len(rows):
-            raise Aborted(ErrorReason.ERROR_REASON_CONFLICT, "another writer was faster")
+    async def _advance(self, observed: Observed, now_us: int) -> traits.Advance | None:
+        people = [one for one in observed.people if one.key[0] in self._edition.traits]
+        if not people:
+            return None
+        moved = {one.key for renaming in observed.renamings for one in renaming.after}
+        for before, after in observed.changes:
+            zone = after.profile.facts.time_zone
+            if before is not None and before.profile.facts.time_zone != zone:
+                moved.add(after.key)
+        return await traits.advance(
+            self._db,
+            self._edition,
+            observed.kept,
+            _names(people),
+            {one.key: one.profile.facts.time_zone for one in people},
+            now_us,
+            moved={one.key for one in people if one.key in moved},
+        )
+
+    async def _add_refused_edges(self, observed: Observed) -> None:
+        if observed.refused_edges:
+            names = _names(observed.people)
+            keys = [(edge.workspace, edge.into_id) for edge in observed.refused_edges]
+            await identities.add_edges(
+                self._db,
+                [
+                    (names.get(key, key)[1], edge)
+                    for key, edge in zip(keys, observed.refused_edges, strict=True)
+                ],
+            )
+
+    async def _check_erasures(self, observed: Observed) -> None:
+        """Make sure that nobody who came into being was erased meanwhile."""
+        created = [after.key for before, after in observed.changes if before is None]
+        created += [
+            before.key
+            for renaming in observed.renamings
+            for before in renaming.before
+            if not before.profile.version
+        ]
+        version = self._edition.versions.get("erasures", 0)
+        if await erasures.was_overtaken(self._db, created, erasures_version=version):
+            raise Aborted(ErrorReason.ERROR_REASON_CONFLICT, "an erasure was faster")
 
 
 class Observations:
     """Takes events in, turn by turn."""
 
-    def __init__(self, database: Database, clock: Clock) -> None:
-        """Take the pool and the clock."""
+    def __init__(
+        self, database: Database, clock: Clock, definitions: Definitions, types: AttributeTypes
+    ) -> None:
+        """Take the pool, the clock, and what every turn must know."""
         self._database = database
         self._clock = clock
+        self._definitions = definitions
+        self._types = types
         # Weeks that have a partition; only a hint, see `run`.
         self._weeks: set[int] = set()
 
@@ -189,7 +265,12 @@ class Observations:
             try:
                 async with self._database.transaction() as connection:
                     turn = Turn(
-                        connection, self._clock.now(), lock=attempt > 0, unkeepable=unkeepable
+                        connection,
+                        await self._definitions.current(connection),
+                        self._types,
+                        self._clock.now(),
+                        lock=attempt > 0,
+                        unkeepable=unkeepable,
                     )
                     return await work(turn)
             except Aborted:
@@ -222,10 +303,44 @@ class Observations:
             status = await connection.execute(_FORGET, before, limit)
         return int(status.rpartition(" ")[2])
 
-    async def read(self, people: Collection[PersonKey]) -> dict[PersonKey, Profile]:
-        """Return those of the people who are known, as they are now."""
+    async def read(self, people: Collection[PersonKey]) -> dict[PersonKey, Person]:
+        """Return those of the people who are known, as they are now, by the ids asked for."""
+        return await persons.read(self._database, people)
+
+    async def trait_values(self, people: Iterable[Person]) -> dict[PersonKey, str]:
+        """Return the traits of the people as of now; none where a workspace has none."""
+        zones = {person.key: person.profile.facts.time_zone for person in people}
         async with self._database.connection() as connection:
-            return await read_profiles(connection, people)
+            edition = await self._definitions.current(connection)
+            return await traits.values(connection, edition, zones, micros(self._clock.now()))
+
+    async def devices(self, people: Iterable[Person]) -> dict[PersonKey, list[Device]]:
+        """Return the devices on which the people can be reached now, under their names."""
+        async with self._database.connection() as connection:
+            found = await read_devices(connection, [person.key for person in people])
+        now_us = micros(self._clock.now())
+        return {key: usable(devices, now_us) for key, devices in found.items()}
+
+    async def find_events(
+        self, sought: Sequence[tuple[PersonKey, Collection[str], int]], *, limit: int
+    ) -> list[list[FoundEvent]]:
+        """Return for each person what she did since an instant, by types, in its order.
+
+        The latest `limit` of them, whatever ids she did it under.
+        """
+        people = await self.read({key for key, _, _ in sought})
+        rows = [
+            (at, key[0], member, ",".join(types), since_us)
+            for at, (key, types, since_us) in enumerate(sought)
+            for member in (people[key].ids if key in people else (key[1],))
+        ]
+        found: list[list[FoundEvent]] = [[] for _ in sought]
+        async with self._database.connection() as connection:
+            for row in await connection.fetch(_FIND, *columns(rows, 5), limit, DAY_US):
+                found[row[0]].append(FoundEvent(*row[1:]))
+        for events in found:
+            events.sort(key=lambda one: (one.occur_us, one.receive_us, one.event_id))
+        return [events[-limit:] for events in found]
 
     async def _find_unkeepable(self, events: Sequence[Event]) -> frozenset[Event]:
         async with self._database.connection() as connection:
@@ -233,16 +348,58 @@ class Observations:
         return frozenset(events[row[0] - 1] for row in rows)
 
 
-def _counts(key: PersonKey, profile: Profile) -> tuple[object, ...]:
-    return (
-        *key,
-        profile.version,
-        profile.first_seen_us,
-        profile.last_seen_us,
-        msgspec.json.encode(profile.counters).decode(),
+def _names(people: Iterable[Person]) -> dict[PersonKey, PersonKey]:
+    """Return under which name each id goes that is not a name itself."""
+    return {
+        (one.key[0], member): one.key
+        for one in people
+        for member in one.member_ids
+        if member != one.key[1]
+    }
+
+
+def _with_traits(observed: Observed, values: Mapping[PersonKey, str]) -> Observed:
+    if not values:
+        return observed
+
+    def valued(person: Person) -> Person:
+        text = values.get(person.key)
+        if text is None:
+            return person
+        return person._replace(profile=person.profile._replace(traits=text))
+
+    return replace(
+        observed,
+        changes=[(before, valued(after)) for before, after in observed.changes],
+        renamings=[
+            one._replace(after=[valued(person) for person in one.after])
+            for one in observed.renamings
+        ],
     )
 
 
-def _facts(profile: Profile) -> tuple[object, ...]:
-    facts = profile.facts
-    return facts.email, facts.phone, facts.time_zone, facts.locale, facts.attributes
+def _touched(
+    observed: Observed, advanced: traits.Advance | None, edition: Edition
+) -> list[Touched]:
+    """Return what changed of whom, of those workspaces that have segments."""
+    if not edition.segments:
+        return []
+    names = _names(observed.people)
+    types: defaultdict[PersonKey, set[str]] = defaultdict(set)
+    for event in observed.kept:
+        types[names.get(event.person, event.person)].add(event.type)
+    valued: Mapping[PersonKey, frozenset[str]] = advanced.changed if advanced is not None else {}
+    touched = [
+        Touched(
+            after.key,
+            event_types=frozenset(types[after.key]),
+            attributes=changed_keys(before.profile.facts, after.profile.facts),
+            traits=valued.get(after.key, frozenset()),
+        )
+        if before is not None
+        else Touched(after.key, anything=True)
+        for before, after in observed.changes
+    ]
+    renamed = [one for renaming in observed.renamings for one in renaming.after]
+    touched += [Touched(one.key, anything=True) for one in renamed]
+    return [one for one in touched if one.key[0] in edition.segments]

@@ -164,6 +164,18 @@ async def load(
     return {key: people[key] for key in asked if key in people} if pointers else people
 
 
+async def hold(db: Connection, people: Iterable[Person]) -> None:
+    """Hold people that were read until the transaction ends.
+
+    Raises:
+        Aborted: Somebody else has written one of them meanwhile.
+    """
+    versions = {one.key: one.profile.version for one in people if one.profile.version}
+    held = await _named(db, versions.keys(), _HOLD)
+    if any(held[key].profile.version != version for key, version in versions.items()):
+        raise _faster()
+
+
 async def read(
     database: Database, asked: Collection[PersonKey], *, contributions: bool = False
 ) -> dict[PersonKey, Person]:

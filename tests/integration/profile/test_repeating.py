@@ -261,7 +261,10 @@ async def test_another_worker_may_commit_between_any_two_steps(
     assert await profiles.count() == 3
 
 
-@pytest.mark.parametrize("step", ["recall", "read", "find_earlier", "keep", "write", "remember"])
+@pytest.mark.parametrize(
+    "step",
+    ["types", "read", "find_erased", "find_edges", "find_earlier", "recall", "write", "remember"],
+)
 async def test_a_crash_in_the_middle_leaves_nothing_behind(
     profiles: Profiles, monkeypatch: pytest.MonkeyPatch, step: str
 ) -> None:

@@ -13,7 +13,7 @@ from services.profile.model.traits import (
     State,
     Trait,
 )
-from services.profile.rules.observing import LATE_US
+from services.profile.rules.identifying import LATE_US
 from services.profile.rules.traits.cells import DISTINCT_MAX, cell_of, join
 from services.profile.rules.traits.streaks import add_day
 from services.profile.rules.traits.windows import horizon, local_day, shortest
