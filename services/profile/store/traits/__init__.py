@@ -2,11 +2,15 @@
 
 from services.profile.store.traits.advancing import Advance, advance, refresh, values, write
 from services.profile.store.traits.definitions import TraitDefinitions, load_traits
+from services.profile.store.traits.dues import TraitDues
 from services.profile.store.traits.states import erase, reassign
+from services.profile.store.traits.walking import TraitWalks
 
 __all__ = [
     "Advance",
     "TraitDefinitions",
+    "TraitDues",
+    "TraitWalks",
     "advance",
     "erase",
     "load_traits",

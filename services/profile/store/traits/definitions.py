@@ -28,21 +28,21 @@ from services.profile.store.segments import load_segments
 # Every event of a wanted type is looked at once for each.
 TRAITS_MAX = 100
 
-_COLUMNS = """workspace, trait_id, event_type, aggregate, property, filter, rolling_us, calendar,
-    compare, backfill, state, create_time, walked_count, walk_count"""
+TRAIT_COLUMNS = """workspace, trait_id, event_type, aggregate, property, filter, rolling_us,
+    calendar, compare, backfill, state, create_time, walked_count, walk_count"""
 _LOAD = f"""
-SELECT {_COLUMNS} FROM traits WHERE state <> 3 ORDER BY workspace, trait_id
+SELECT {TRAIT_COLUMNS} FROM traits WHERE state <> 3 ORDER BY workspace, trait_id
 """  # noqa: S608 — put together from constants
 _GET = f"""
-SELECT {_COLUMNS} FROM traits WHERE workspace = $1 AND trait_id = $2 AND state <> 3
+SELECT {TRAIT_COLUMNS} FROM traits WHERE workspace = $1 AND trait_id = $2 AND state <> 3
 """  # noqa: S608 — put together from constants
 _LIST = f"""
-SELECT {_COLUMNS} FROM traits WHERE workspace = $1 AND trait_id > $2 AND state <> 3
+SELECT {TRAIT_COLUMNS} FROM traits WHERE workspace = $1 AND trait_id > $2 AND state <> 3
 ORDER BY trait_id LIMIT $3
 """  # noqa: S608 — put together from constants
 # Also those that are being removed: their names are not free yet.
 _ALL = f"""
-SELECT {_COLUMNS} FROM traits WHERE workspace = $1
+SELECT {TRAIT_COLUMNS} FROM traits WHERE workspace = $1
 """  # noqa: S608 — put together from constants
 _CREATE = """
 INSERT INTO traits (workspace, trait_id, event_type, aggregate, property, filter, rolling_us,
@@ -63,7 +63,7 @@ async def load_traits(db: Connection) -> Mapping[str, tuple[Trait, ...]]:
     """Return the traits of all workspaces, their filters compiled."""
     traits: defaultdict[str, list[Trait]] = defaultdict(list)
     for row in await db.fetch(_LOAD):
-        trait = _trait_of(row)
+        trait = trait_of(row)
         if trait.filter:
             compile_trait_filter(trait.filter)
         traits[trait.workspace].append(trait)
@@ -117,9 +117,10 @@ class TraitDefinitions:
             FailedPrecondition: A segment reads it.
         """
         async with self._database.transaction() as db:
-            await db.execute(_HOLD)
+            # In the order of a walk's last step, which holds its trait.
             if await db.execute(_REMOVE, workspace, trait_id) != "UPDATE 1":
                 return False
+            await db.execute(_HOLD)
             await _check_unread(db, workspace, trait_id)
             await announce(db, "traits")
         return True
@@ -203,14 +204,15 @@ def _declared(row: asyncpg.Record) -> Declared:
     done, of = row["walked_count"], row["walk_count"]
     walking = row["state"] == TraitState.BACKFILLING
     return Declared(
-        _trait_of(row),
+        trait_of(row),
         row["create_time"],
         # Profiles that came after the beginning are walked through as well.
         (min(1.0, done / of) if of else 0.0) if walking else 1.0,
     )
 
 
-def _trait_of(row: asyncpg.Record) -> Trait:
+def trait_of(row: asyncpg.Record) -> Trait:
+    """Return the trait in a row of `TRAIT_COLUMNS`."""
     return Trait(
         workspace=row["workspace"],
         trait_id=row["trait_id"],
