@@ -42,6 +42,7 @@ CREATE INDEX segment_members_due ON segment_members (due_us) WHERE due_us IS NOT
 CREATE TABLE segment_removals (
     segment_key bigint PRIMARY KEY,
     workspace text COLLATE "C" NOT NULL,
+    begin_time timestamptz,                    -- as of segments
     walked_to text COLLATE "C" NOT NULL DEFAULT ''
 );
 

@@ -1,0 +1,79 @@
+"""Looks again at those for whom time alone may have changed something: by an index, nobody else."""
+
+from mesh.postgres import Database
+from services.profile.store.definitions import Definitions
+from services.profile.store.rows import columns
+from services.profile.store.segments.evaluating import Look, look
+
+# Persons who are looked at in one transaction.
+BATCH = 500
+
+# Held, as by everybody who depends on a person staying one. Who is held by somebody else is
+# looked at in that transaction, or in our next.
+_HOLD = """
+SELECT p.workspace, p.profile_id FROM (
+    SELECT workspace, person_id FROM segment_members
+    WHERE due_us <= $1 ORDER BY due_us LIMIT $2) AS m
+JOIN profiles AS p ON p.workspace = m.workspace AND p.profile_id = m.person_id
+ORDER BY p.workspace, p.profile_id FOR NO KEY UPDATE OF p SKIP LOCKED
+"""
+_DUE = """
+SELECT m.workspace, m.person_id, m.segment_key
+FROM unnest($1::text[], $2::text[]) AS w (workspace, person_id)
+JOIN segment_members AS m USING (workspace, person_id) WHERE m.due_us <= $3
+"""
+# Of segments that are gone, and of who is no person: nobody will ever look at them.
+_DROP = """
+UPDATE segment_members AS m SET due_us = NULL
+FROM (SELECT workspace, person_id, segment_key FROM segment_members
+    WHERE due_us <= $1 ORDER BY due_us LIMIT $2 FOR UPDATE SKIP LOCKED) AS due
+WHERE m.workspace = due.workspace AND m.person_id = due.person_id
+    AND m.segment_key = due.segment_key AND m.due_us <= $1
+    AND (NOT EXISTS (SELECT FROM segments AS s WHERE s.segment_key = m.segment_key)
+        OR NOT EXISTS (SELECT FROM profiles AS p WHERE p.workspace = m.workspace
+            AND p.profile_id = m.person_id AND p.merged_into = ''))
+"""
+_NEXT = "SELECT due_us FROM segment_members WHERE due_us IS NOT NULL ORDER BY due_us LIMIT 1"
+
+
+class Dues:
+    """Works off what is due; any number of replicas may."""
+
+    def __init__(self, database: Database, definitions: Definitions, *, batch: int = BATCH) -> None:
+        """Take the pool, the definitions and how many rows make a batch."""
+        self._database = database
+        self._definitions = definitions
+        self._batch = batch
+
+    async def next_due(self) -> int | None:
+        """Return when something is due next, in microseconds since the epoch."""
+        async with self._database.connection() as db:
+            due: int | None = await db.fetchval(_NEXT)
+        return due
+
+    async def step(self, now_us: int) -> int:
+        """Look at a batch of who is due; return how many rows were."""
+        async with self._database.transaction() as db:
+            edition = await self._definitions.current(db)
+            held = await db.fetch(_HOLD, now_us, self._batch)
+            people = sorted({(row[0], row[1]) for row in held})
+            by_key = {
+                (workspace, segment.segment_key): segment
+                for workspace, those in edition.segments.items()
+                for segment in those
+            }
+            rows = await db.fetch(_DUE, *columns(people, 2), now_us)
+            looks = [
+                Look((row[0], row[1]), by_key[row[0], row[2]])
+                for row in rows
+                if (row[0], row[2]) in by_key
+            ]
+            if looks:
+                await look(db, looks, edition, now_us)
+                return len(looks)
+        return await self._drop(now_us)
+
+    async def _drop(self, now_us: int) -> int:
+        async with self._database.transaction() as db:
+            status = await db.execute(_DROP, now_us, self._batch)
+        return int(status.rpartition(" ")[2])
