@@ -1,8 +1,11 @@
 """Wires profile together. Nothing here decides anything."""
 
 from beckon.profile.v1 import attribute_service_pb2_grpc as attribute_rpc
+from beckon.profile.v1 import device_service_pb2_grpc as device_rpc
 from beckon.profile.v1 import observation_service_pb2_grpc as observation_rpc
 from beckon.profile.v1 import profile_service_pb2_grpc as profile_rpc
+from beckon.profile.v1 import relation_service_pb2_grpc as relation_rpc
+from beckon.profile.v1 import trait_service_pb2_grpc as trait_rpc
 
 from mesh import process
 from mesh.clock import SystemClock
@@ -12,14 +15,22 @@ from mesh.server import Service, serve
 from services.profile.config import Config
 from services.profile.servicer import ObservationServicer, ProfileServicer
 from services.profile.servicer.attributes import AttributeServicer
+from services.profile.servicer.devices import DeviceServicer
+from services.profile.servicer.relations import RelationServicer
+from services.profile.servicer.traits import TraitServicer
 from services.profile.store import MIGRATIONS, SCHEMA, Observations, Profiles, connect
-from services.profile.store.attributes import AttributeTypes
+from services.profile.store.attributes import Attributes, AttributeTypes
 from services.profile.store.definitions import Definitions
-from services.profile.store.segments import load_segments
-from services.profile.store.traits import load_traits
+from services.profile.store.devices import Devices
 from services.profile.store.erasures import Erasures
+from services.profile.store.related import RelatedPeople
+from services.profile.store.relations import Relations
 from services.profile.store.retention import Retention
+from services.profile.store.segments import load_segments
+from services.profile.store.traits import TraitDefinitions, TraitDues, TraitWalks, load_traits
 from services.profile.worker import Housekeeper
+from services.profile.worker.devices import DeviceExpirer
+from services.profile.worker.traits import TraitKeeper
 
 PACKAGE = "beckon.profile.v1"
 
@@ -29,13 +40,21 @@ async def main(config: Config) -> None:
     clock = SystemClock()
     await migrate(config.database_url, schema=SCHEMA, folder=MIGRATIONS)
     async with connect(config.database_url, size=config.database_connections) as database:
-        store = Observations(database, clock)
-        observation = ObservationServicer(store, window=config.duplicate_window)
-        tokens = PageTokens.from_keys_file(config.server.keys_file)
         definitions = Definitions(load_traits, load_segments)
         types = AttributeTypes()
+        store = Observations(database, clock, definitions, types)
+        observation = ObservationServicer(store, window=config.duplicate_window)
+        tokens = PageTokens.from_keys_file(config.server.keys_file)
         profile = ProfileServicer(Profiles(database, definitions, types), clock, tokens)
-        attributes = AttributeServicer(database, types, clock, tokens)
+        attributes = AttributeServicer(Attributes(database, types), clock, tokens)
+        traits = TraitServicer(TraitDefinitions(database), clock, tokens)
+        trait_keeper = TraitKeeper(
+            TraitDues(database, definitions, clock), TraitWalks(database, definitions, clock)
+        )
+        device_store = Devices(database, definitions)
+        devices = DeviceServicer(device_store, clock, tokens)
+        relation_store = Relations(database, definitions)
+        relations = RelationServicer(relation_store, RelatedPeople(database), clock, tokens)
         housekeeper = Housekeeper(
             store,
             Retention(database),
@@ -62,9 +81,21 @@ async def main(config: Config) -> None:
                     lambda s: attribute_rpc.add_AttributeServiceServicer_to_server(attributes, s),
                     f"{PACKAGE}.AttributeService",
                 ),
+                Service(
+                    lambda s: trait_rpc.add_TraitServiceServicer_to_server(traits, s),
+                    f"{PACKAGE}.TraitService",
+                ),
+                Service(
+                    lambda s: device_rpc.add_DeviceServiceServicer_to_server(devices, s),
+                    f"{PACKAGE}.DeviceService",
+                ),
+                Service(
+                    lambda s: relation_rpc.add_RelationServiceServicer_to_server(relations, s),
+                    f"{PACKAGE}.RelationService",
+                ),
             ],
             checks={"postgres": database.ping},
-            workers=[housekeeper.run],
+            workers=[housekeeper.run, DeviceExpirer(device_store, clock).run, trait_keeper.run],
             # A bad event must be set aside by itself, not refuse the call; and its rules were
             # checked at the door, at 45 us an event.
             self_validating=frozenset({f"{PACKAGE}.ObservationService/ObserveEvents"}),

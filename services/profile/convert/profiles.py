@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TypeAlias
 
 from beckon.profile.v1 import profile_service_pb2 as pb
@@ -12,8 +12,14 @@ from google.protobuf.struct_pb2 import Struct, Value
 from mesh.errors import invalid_field
 from mesh.masks import apply_update
 from mesh.names import format_name
-from services.profile.model import Facts, HistoryEntry, Known
+from services.profile.convert.devices import reach as shown_reach
+from services.profile.convert.tokens import token
+from services.profile.model import Facts, HistoryEntry
+from services.profile.model.devices import Reach
+from services.profile.model.persons import Person
 from services.profile.rules import join, split
+from services.profile.rules.operations import Operations
+from services.profile.rules.patching import etag_of
 
 # As deep as events may nest.
 DEPTH_MAX = 32
@@ -23,17 +29,21 @@ _EXACT = 2**53
 _JSON: TypeAlias = "dict[str, _JSON] | list[_JSON] | str | float | bool | None"
 
 
-def profile(known: Known) -> pb.Profile:
+def profile(person: Person, traits: str, reach: Iterable[Reach]) -> pb.Profile:
     """Return the person as callers see them."""
-    one, facts = known.profile, known.profile.facts
+    one, facts = person.profile, person.profile.facts
     message = pb.Profile(
-        name=format_name(known.key[0], "profiles", known.key[1]),
+        name=format_name(person.key[0], "profiles", person.key[1]),
         attributes=_struct(facts.attributes),
         email=facts.email,
         phone=facts.phone,
         time_zone=facts.time_zone,
         locale=facts.locale,
-        etag=etag(known),
+        etag=etag_of(person),
+        member_ids=person.member_ids,
+        traits=_struct(traits),
+        reach=shown_reach(reach),
+        consistency_token=token(person.key, one.version),
     )
     for kind, (total, first_us, last_us) in one.counters.items():
         shown = message.counters[kind]
@@ -44,14 +54,28 @@ def profile(known: Known) -> pb.Profile:
         message.first_seen_time.FromMicroseconds(one.first_seen_us)
     if one.last_seen_us:
         message.last_seen_time.FromMicroseconds(one.last_seen_us)
-    message.create_time.FromDatetime(known.create_time)
-    message.update_time.FromDatetime(known.update_time)
+    message.create_time.FromDatetime(person.create_time)
+    message.update_time.FromDatetime(person.update_time)
     return message
 
 
-def etag(known: Known) -> str:
-    """Return what changes with every change of the person."""
-    return str(known.profile.version)
+def operations(patch: pb.ProfilePatch) -> Operations:
+    """Return what a patch asks for.
+
+    Raises:
+        InvalidArgument: A value is not JSON.
+    """
+    return Operations(
+        write=_texts(patch.set, "set") if patch.HasField("set") else {},
+        set_once=_texts(patch.set_once, "set_once") if patch.HasField("set_once") else {},
+        increment={
+            key: json.dumps(_number(number, f"increment.{key}"))
+            for key, number in patch.increment.items()
+        },
+        append=_texts(patch.append, "append") if patch.HasField("append") else {},
+        remove=_texts(patch.remove, "remove") if patch.HasField("remove") else {},
+        unset=patch.unset,
+    )
 
 
 def revised(facts: Facts, patch: pb.Profile, mask: FieldMask) -> Facts:
@@ -103,40 +127,54 @@ def _attributes(text: str, before: Struct, after: Struct) -> str:
         if key in before.fields and before.fields[key] == value:
             values[key] = known[key]
         elif value.WhichOneof("kind") not in {None, "null_value"}:
-            values[_text(key, key)] = json.dumps(_plain(value, key, DEPTH_MAX), allow_nan=False)
+            field = f"profile.attributes.{key}"
+            values[_text(key, field)] = _json(value, field)
     return join(values)
 
 
-def _plain(value: Value, key: str, depth: int) -> _JSON:
+def _texts(values: Struct, prefix: str) -> dict[str, str]:
+    """Return the values as JSON texts."""
+    return {
+        _text(key, f"{prefix}.{key}"): _json(value, f"{prefix}.{key}")
+        for key, value in values.fields.items()
+    }
+
+
+def _json(value: Value, field: str) -> str:
+    return json.dumps(_plain(value, field, DEPTH_MAX), allow_nan=False)
+
+
+def _plain(value: Value, field: str, depth: int) -> _JSON:
     match value.WhichOneof("kind"):
-        case "number_value":
-            return _number(value.number_value, key)
         case "string_value":
-            return _text(value.string_value, key)
+            return _text(value.string_value, field)
+        case "number_value":
+            return _number(value.number_value, field)
         case "bool_value":
             return value.bool_value
         case "struct_value" | "list_value" if depth == 1:
-            raise invalid_field(f"profile.attributes.{key}", f"nests deeper than {DEPTH_MAX}")
+            raise invalid_field(field, f"nests deeper than {DEPTH_MAX}")
         case "struct_value":
             fields: Mapping[str, Value] = value.struct_value.fields
             return {
-                _text(name, key): _plain(inner, key, depth - 1) for name, inner in fields.items()
+                _text(name, field): _plain(inner, field, depth - 1)
+                for name, inner in fields.items()
             }
         case "list_value":
-            return [_plain(inner, key, depth - 1) for inner in value.list_value.values]
+            return [_plain(inner, field, depth - 1) for inner in value.list_value.values]
         case _:
             return None
 
 
-def _number(number: float, key: str) -> float:
+def _number(number: float, field: str) -> float:
     if not math.isfinite(number):
-        raise invalid_field(f"profile.attributes.{key}", "must be a number that JSON has")
+        raise invalid_field(field, "must be a number that JSON has")
     return int(number) if number.is_integer() and abs(number) < _EXACT else number
 
 
-def _text(text: str, key: str) -> str:
+def _text(text: str, field: str) -> str:
     if "\0" in text:
-        raise invalid_field(f"profile.attributes.{key}", "must not hold U+0000")
+        raise invalid_field(field, "must not hold U+0000")
     return text
 
 

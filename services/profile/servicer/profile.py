@@ -1,22 +1,31 @@
-"""What callers may ask about people."""
+"""What callers may ask about people, and change."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from uuid import UUID
 
-from beckon.errors.v1.error_reason_pb2 import ErrorReason
 from beckon.profile.v1 import profile_service_pb2 as pb
 from beckon.profile.v1 import profile_service_pb2_grpc as rpc
 
 from mesh.clock import Clock
-from mesh.errors import Aborted, NotFound, invalid_field
-from mesh.names import format_name, parse_name, workspace_of
+from mesh.errors import invalid_field
+from mesh.names import parse_name, workspace_of
 from mesh.pages import OrderKey, PageTokens, page_size
-from services.profile import rules
+from mesh.replies import answer_once
+from services.profile.convert import patches
 from services.profile.convert import profiles as convert
-from services.profile.convert.attributes import refusal
+from services.profile.convert.listings import listing, place, place_key
 from services.profile.convert.moments import micros
-from services.profile.model import Facts, Known, PersonKey, Refused
+from services.profile.convert.refusals import error_of, not_found
+from services.profile.convert.tokens import check_current
+from services.profile.model import PersonKey, Refused
+from services.profile.model.patches import Erased, Patched, Stale
+from services.profile.model.persons import Person
+from services.profile.rules.devices import reach
+from services.profile.rules.facts import replace
+from services.profile.rules.identity import rewrite
+from services.profile.rules.patching import Patch, apply_patches, etag_of
 from services.profile.store import NEWEST, HistoryKey, Profiles
+from services.profile.store.profiles import Writing
 
 
 class ProfileServicer(rpc.ProfileServiceServicer):
@@ -27,7 +36,7 @@ class ProfileServicer(rpc.ProfileServiceServicer):
 
     async def GetProfile(self, request: pb.GetProfileRequest, context: object) -> pb.Profile:
         key = parse_name(request.name, "profiles")
-        return convert.profile(_all_of([key], await self._store.get([key]))[0])
+        return (await self._get([key], [request.consistency_token], "consistency_token"))[0]
 
     async def BatchGetProfiles(
         self, request: pb.BatchGetProfilesRequest, context: object
@@ -36,29 +45,49 @@ class ProfileServicer(rpc.ProfileServiceServicer):
         keys = [parse_name(name, "profiles", field="names") for name in request.names]
         if any(key[0] != workspace for key in keys):
             raise invalid_field("names", f"must be of {request.parent}")
-        found = _all_of(keys, await self._store.get(set(keys)))
-        return pb.BatchGetProfilesResponse(profiles=map(convert.profile, found))
+        found = await self._get(keys, request.consistency_tokens, "consistency_tokens")
+        return pb.BatchGetProfilesResponse(profiles=found)
 
     async def ListProfiles(
         self, request: pb.ListProfilesRequest, context: object
     ) -> pb.ListProfilesResponse:
-        workspace, size = workspace_of(request.parent, field="parent"), page_size(request.page_size)
-        key = self._tokens.read(request)
-        after = str(key[0]) if key else ""
-        found = await self._store.list_after(workspace, after, limit=size + 1)
-        response = pb.ListProfilesResponse(profiles=map(convert.profile, found[:size]))
+        size, token = page_size(request.page_size), self._tokens.read(request)
+        wanted = listing(request, micros(self._clock.now()))
+        after = place(wanted, token) if token else None
+        found = await self._store.page(wanted, after, limit=size + 1)
+        response = pb.ListProfilesResponse(profiles=await self._shown(found[:size]))
         if len(found) > size:
-            response.next_page_token = self._tokens.write(request, (found[size - 1].key[1],))
+            key = place_key(wanted, found[size - 1])
+            response.next_page_token = self._tokens.write(request, key)
         return response
 
     async def UpdateProfile(self, request: pb.UpdateProfileRequest, context: object) -> pb.Profile:
         key = parse_name(request.profile.name, "profiles", field="profile.name")
-        now = self._clock.now()
 
-        def revise(known: Known | None) -> Facts | Known:
-            return _revise(request, key, known, micros(now))
+        async def work(writing: Writing) -> Person:
+            return await _update(writing, request, key)
 
-        return convert.profile(await self._store.change(key, revise, now))
+        person = await self._store.run(work, self._clock.now())
+        return (await self._shown([person]))[0]
+
+    async def PatchProfiles(
+        self, request: pb.PatchProfilesRequest, context: object
+    ) -> pb.PatchProfilesResponse:
+        workspace = workspace_of(request.parent, field="parent")
+        wanted = patches.read(request, workspace)
+
+        async def work(writing: Writing) -> pb.PatchProfilesResponse:
+            async def effect() -> pb.PatchProfilesResponse:
+                patched = await _patch(
+                    writing, workspace, wanted, validate_only=request.validate_only
+                )
+                return patches.response(wanted, patched)
+
+            if request.validate_only:
+                return await effect()
+            return await answer_once(writing.db, request, pb.PatchProfilesResponse, effect)
+
+        return await self._store.run(work, self._clock.now())
 
     async def ListProfileEvents(
         self, request: pb.ListProfileEventsRequest, context: object
@@ -70,26 +99,67 @@ class ProfileServicer(rpc.ProfileServiceServicer):
         response = pb.ListProfileEventsResponse(events=map(convert.event, found[:size]))
         if len(found) > size:
             last = found[size - 1]
-            place = (last.receive_us, last.log_index, last.event_uid.bytes)
-            response.next_page_token = self._tokens.write(request, place)
+            key_of_last = (last.receive_us, last.log_index, last.event_uid.bytes)
+            response.next_page_token = self._tokens.write(request, key_of_last)
         return response
 
+    async def _get(
+        self, keys: Sequence[PersonKey], tokens: Collection[str], field: str
+    ) -> list[pb.Profile]:
+        known = await self._store.get(set(keys))
+        check_current({key: known.get(key) for key in keys}, tokens, field=field)
+        for key in keys:
+            if key not in known:
+                raise not_found(key)
+        return await self._shown([known[key] for key in keys])
 
-def _revise(
-    request: pb.UpdateProfileRequest, key: PersonKey, known: Known | None, at_us: int
-) -> Facts | Known:
+    async def _shown(self, people: Sequence[Person]) -> list[pb.Profile]:
+        devices = await self._store.devices({person.key for person in people})
+        now_us = micros(self._clock.now())
+        shown: list[pb.Profile] = []
+        for person in people:
+            facts, theirs = person.profile.facts, devices.get(person.key, [])
+            channels = reach(facts.email, facts.phone, theirs, now_us)
+            shown.append(convert.profile(person, person.profile.traits, channels))
+        return shown
+
+
+async def _update(writing: Writing, request: pb.UpdateProfileRequest, key: PersonKey) -> Person:
+    workspace, patch = key[0], request.profile
+    types = await writing.types(workspace, patch.attributes.fields)
+    known = (await writing.people([key])).get(key)
     if known is None and not request.allow_missing:
-        raise _not_found(key)
-    before = known.profile.facts if known is not None else Facts()
-    wanted = convert.revised(before, request.profile, request.update_mask)
-    facts = rules.replace(before, wanted, at_us=at_us, types=rules.Types())
+        raise not_found(key)
+    person = known or Person(key)
+    before = person.profile.facts
+    wanted = convert.revised(before, patch, request.update_mask)
+    facts = replace(before, wanted, at_us=micros(writing.now), types=types)
     if isinstance(facts, Refused):
-        raise refusal(facts)
-    if known is not None and facts == before:
+        raise error_of(facts, key)
+    if known is not None and facts is before:
         # Also the repeat of an update whose answer was lost: its etag is old by now.
         return known
-    _check_etag(request.profile.etag, key, known)
-    return facts
+    if patch.etag and (known is None or patch.etag != etag_of(known)):
+        raise error_of(Stale(), key)
+    if known is None and (erased := await writing.erased([key])):
+        raise error_of(Erased(erased[key]), key)
+    changed = rewrite(person, key[1], facts)
+    await writing.write([(known, changed)], workspace, types)
+    since = writing.now if known is None else known.create_time
+    return changed._replace(create_time=since, update_time=writing.now)
+
+
+async def _patch(
+    writing: Writing, workspace: str, wanted: Sequence[Patch], *, validate_only: bool
+) -> Patched:
+    types = await writing.types(workspace, patches.keys(wanted))
+    asked = {one.key for one in wanted}
+    people = await writing.people(asked)
+    erased = await writing.erased([key for key in asked if key not in people])
+    patched = apply_patches(wanted, people, erased=erased, types=types, at_us=micros(writing.now))
+    if not validate_only:
+        await writing.write(patched.changes.values(), workspace, types)
+    return patched
 
 
 def _history_key(token: OrderKey) -> HistoryKey:
@@ -98,29 +168,3 @@ def _history_key(token: OrderKey) -> HistoryKey:
             return receive_us, log_index, UUID(bytes=event_uid)
         case _:
             raise invalid_field("page_token", "is not one of ours", reason="page_token")
-
-
-def _all_of(keys: Sequence[PersonKey], found: dict[PersonKey, Known]) -> list[Known]:
-    for key in keys:
-        if key not in found:
-            raise _not_found(key)
-    return [found[key] for key in keys]
-
-
-def _check_etag(given: str, key: PersonKey, known: Known | None) -> None:
-    if given and (known is None or given != convert.etag(known)):
-        name = format_name(key[0], "profiles", key[1])
-        raise Aborted(
-            ErrorReason.ERROR_REASON_ETAG_MISMATCH,
-            f"{name} has changed since it was read",
-            metadata={"resourceName": name},
-        )
-
-
-def _not_found(key: PersonKey) -> NotFound:
-    name = format_name(key[0], "profiles", key[1])
-    return NotFound(
-        ErrorReason.ERROR_REASON_RESOURCE_NOT_FOUND,
-        f"no such profile: {name}",
-        metadata={"resourceName": name},
-    )

@@ -1,111 +1,165 @@
-"""Profiles one by one and page by page, and what each person did."""
+"""People as callers ask for them and change them, and what each did."""
 
-from collections.abc import Callable, Collection
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from datetime import datetime
+from typing import TypeVar
 from uuid import UUID
 
-import asyncpg
 from beckon.errors.v1.error_reason_pb2 import ErrorReason
 
 from mesh.errors import Aborted
-from mesh.ids import shard_of
 from mesh.postgres import Connection, Database
-from services.profile.model import Facts, HistoryEntry, Known, PersonKey
-from services.profile.store.rows import KNOWN_COLUMNS, columns, known_of
+from services.profile.convert.moments import micros
+from services.profile.model import HistoryEntry, PersonKey, Touched
+from services.profile.model.devices import Device
+from services.profile.model.listings import Listing, Place
+from services.profile.model.persons import Person
+from services.profile.rules import Types
+from services.profile.rules.identity import changed_keys
+from services.profile.store import erasures, persons, segments
+from services.profile.store.attributes import AttributeTypes
+from services.profile.store.definitions import Definitions, Edition
+from services.profile.store.devices import read_devices
+from services.profile.store.rows import PERSON_COLUMNS, person_of
 
-_GET = f"""
-SELECT {KNOWN_COLUMNS} FROM unnest($1::text[], $2::text[]) AS w (workspace, profile_id)
-JOIN profiles AS p USING (workspace, profile_id)
-"""  # noqa: S608 — put together from constants
-_LOCKED = f"""
-SELECT {KNOWN_COLUMNS} FROM profiles AS p WHERE workspace = $1 AND profile_id = $2
-FOR NO KEY UPDATE
-"""  # noqa: S608 — put together from constants
-_LIST = f"""
-SELECT {KNOWN_COLUMNS} FROM profiles AS p WHERE workspace = $1 AND profile_id > $2
-ORDER BY profile_id LIMIT $3
-"""  # noqa: S608 — put together from constants
-_CREATE = f"""
-INSERT INTO profiles AS p (workspace, profile_id, email, phone, time_zone, locale, attributes,
-    create_time, update_time, shard)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $8, $9) ON CONFLICT DO NOTHING RETURNING {KNOWN_COLUMNS}
-"""  # noqa: S608 — put together from constants
-_REVISE = f"""
-UPDATE profiles AS p SET version = version + 1, email = $3, phone = $4, time_zone = $5,
-    locale = $6, attributes = $7, update_time = $8
-WHERE workspace = $1 AND profile_id = $2 RETURNING {KNOWN_COLUMNS}
-"""  # noqa: S608 — put together from constants
 # The first condition finds the weeks, the second the place within them.
 _HISTORY = """
 SELECT receive_us, log_index, event_uid, event_id, type, occur_us, properties
 FROM history
-WHERE workspace = $1 AND profile_id = $2 AND ($3 = '' OR type = $3)
+WHERE workspace = $1 AND profile_id = ANY($2::text[]) AND ($3 = '' OR type = $3)
     AND receive_us <= $4 AND (receive_us, log_index, event_uid) < ($4, $5, $6)
 ORDER BY receive_us DESC, log_index DESC, event_uid DESC LIMIT $7
 """
 
-# A person is created once; meeting its creation twice in a row takes a deletion in between.
-_ATTEMPTS_MAX = 3
+# The first without locks, then with them.
+_ATTEMPTS_MAX = 5
 
 HistoryKey = tuple[int, int, UUID]
 NEWEST: HistoryKey = (2**63 - 1, 2**31 - 1, UUID(int=2**128 - 1))
 
+_T = TypeVar("_T")
 
-class Profiles:
-    """Reads and changes single profiles."""
 
-    def __init__(self, database: Database) -> None:
-        """Take the pool."""
-        self._database = database
+class Writing:
+    """One transaction that changes people as callers ask.
 
-    async def get(self, people: Collection[PersonKey]) -> dict[PersonKey, Known]:
-        """Return those of the people who are known."""
-        async with self._database.connection() as connection:
-            rows = await connection.fetch(_GET, *columns(people, 2))
-        return {known.key: known for known in map(known_of, rows)}
+    In this order: types, people, then `write`.
+    """
 
-    async def list_after(self, workspace: str, profile_id: str, *, limit: int) -> list[Known]:
-        """Return the next people of a workspace by id."""
-        async with self._database.connection() as connection:
-            rows = await connection.fetch(_LIST, workspace, profile_id, limit)
-        return [known_of(row) for row in rows]
+    def __init__(
+        self, db: Connection, types: AttributeTypes, edition: Edition, now: datetime, *, lock: bool
+    ) -> None:
+        """Use `Profiles.run` instead."""
+        self.db = db
+        self.now = now
+        self._types = types
+        self._edition = edition
+        self._lock = lock
 
-    async def change(
-        self, key: PersonKey, revise: Callable[[Known | None], Facts | Known], now: datetime
-    ) -> Known:
-        """Write what `revise` makes of a person, known or not; return the person as written.
+    async def types(self, workspace: str, keys: Collection[str]) -> Types:
+        """Return what these attributes take."""
+        return (await self._types.read(self.db, {workspace: keys}))[workspace]
 
-        The person is held meanwhile. To leave all as it is, `revise` returns the person. It is
-        asked anew when somebody else creates the person at the same time.
+    async def people(self, asked: Collection[PersonKey]) -> dict[PersonKey, Person]:
+        """Return those who are known, by the key asked about."""
+        return await persons.load(self.db, asked, lock=self._lock)
+
+    async def erased(self, people: Collection[PersonKey]) -> Mapping[PersonKey, UUID]:
+        """Return by which erasure each of those people is refused who is."""
+        if not people or not self._edition.has_erasures:
+            return {}
+        return await erasures.refused(self.db, people, self.now)
+
+    async def write(
+        self, changes: Collection[tuple[Person | None, Person]], workspace: str, types: Types
+    ) -> None:
+        """Write what has become of people of one workspace, and what follows from it.
 
         Raises:
-            Aborted: That happened again and again.
+            Aborted: Somebody else was faster. Begin anew.
         """
-        for _ in range(_ATTEMPTS_MAX):
-            async with self._database.transaction() as connection:
-                row = await connection.fetchrow(_LOCKED, *key)
-                revised = revise(None if row is None else known_of(row))
-                if isinstance(revised, Known):
-                    return revised
-                written = await _write(connection, key, revised, now, create=row is None)
-                if written is not None:
-                    return known_of(written)
+        if not changes:
+            return
+        await persons.write(self.db, changes, self.now)
+        await self._types.keep(self.db, {workspace: types}, self.now)
+        created = [after.key for before, after in changes if before is None]
+        version = self._edition.versions.get("erasures", 0)
+        if await erasures.was_overtaken(self.db, created, erasures_version=version):
+            raise Aborted(ErrorReason.ERROR_REASON_CONFLICT, "an erasure was faster")
+        touched = [_touched(before, after) for before, after in changes]
+        await segments.reevaluate(self.db, touched, self._edition, micros(self.now))
+
+
+class Profiles:
+    """Reads and changes people."""
+
+    def __init__(self, database: Database, definitions: Definitions, types: AttributeTypes) -> None:
+        """Take the pool, and what every change must know."""
+        self._database = database
+        self._definitions = definitions
+        self._types = types
+
+    async def get(self, asked: Collection[PersonKey]) -> dict[PersonKey, Person]:
+        """Return those who are known, by the key asked about."""
+        return await persons.read(self._database, asked)
+
+    async def devices(self, people: Collection[PersonKey]) -> dict[PersonKey, list[Device]]:
+        """Return the devices of people, under the names that stay."""
+        async with self._database.connection() as connection:
+            return await read_devices(connection, people)
+
+    async def page(self, listing: Listing, after: Place | None, *, limit: int) -> list[Person]:
+        """Return the next people of a listing."""
+        query = _list_query(listing, begins=after is None)
+        values = (listing.workspace, *listing.parameters, limit, *(after or ()))
+        async with self._database.connection() as connection:
+            rows = await connection.fetch(query, *values)
+        return [person_of(row) for row in rows]
+
+    async def run(self, work: Callable[[Writing], Awaitable[_T]], now: datetime) -> _T:
+        """Return what `work` returns, done in one transaction.
+
+        It is done again, from the start, when another writer was faster.
+
+        Raises:
+            Aborted: Other writers were faster again and again.
+        """
+        for attempt in range(_ATTEMPTS_MAX):
+            try:
+                async with self._database.transaction() as db:
+                    edition = await self._definitions.current(db)
+                    lock = attempt > 0
+                    return await work(Writing(db, self._types, edition, now, lock=lock))
+            except Aborted as error:
+                lost = error.reason == ErrorReason.ERROR_REASON_CONFLICT
+                if not lost or attempt == _ATTEMPTS_MAX - 1:
+                    raise
         raise Aborted(ErrorReason.ERROR_REASON_CONFLICT, "other writers were faster")
 
     async def history(
         self, key: PersonKey, kind: str, *, before: HistoryKey, limit: int
     ) -> list[HistoryEntry]:
-        """Return what a person did, newest first, of one type or ('') of all."""
+        """Return what a person did under all ids, newest first, of one type or ('') of all."""
+        known = (await self.get([key])).get(key)
+        ids = known.ids if known is not None else (key[1],)
         async with self._database.connection() as connection:
-            rows = await connection.fetch(_HISTORY, *key, kind, *before, limit)
+            rows = await connection.fetch(_HISTORY, key[0], ids, kind, *before, limit)
         return [HistoryEntry(*row) for row in rows]
 
 
-async def _write(
-    db: Connection, key: PersonKey, facts: Facts, now: datetime, *, create: bool
-) -> asyncpg.Record | None:
-    """Return the row as the database spells it; None when it was there against expectation."""
-    values = (facts.email, facts.phone, facts.time_zone, facts.locale, facts.attributes, now)
-    if create:
-        return await db.fetchrow(_CREATE, *key, *values, shard_of(*key))
-    return await db.fetchrow(_REVISE, *key, *values)
+def _touched(before: Person | None, after: Person) -> Touched:
+    if before is None:
+        return Touched(after.key, anything=True)
+    keys = changed_keys(before.profile.facts, after.profile.facts)
+    return Touched(after.key, attributes=keys)
+
+
+def _list_query(listing: Listing, *, begins: bool) -> str:
+    sign, direction = ("<", "DESC") if listing.descending else (">", "ASC")
+    column, limit = f"p.{listing.column}", len(listing.parameters) + 2
+    after = "" if begins else f"AND ({column}, p.profile_id) {sign} (${limit + 1}, ${limit + 2})"
+    return f"""
+SELECT {PERSON_COLUMNS} FROM profiles AS p
+WHERE p.workspace = $1 AND p.merged_into = '' AND ({listing.condition}) {after}
+ORDER BY {column} {direction}, p.profile_id {direction} LIMIT ${limit}
+"""  # noqa: S608 — put together from constants and from what the compiler of filters wrote

@@ -6,10 +6,11 @@ from datetime import timedelta
 import pytest
 from beckon.errors.v1.error_reason_pb2 import ErrorReason
 from beckon.profile.v1 import profile_service_pb2 as pb
+from beckon.type.v1.channel_pb2 import Channel
 from google.protobuf.field_mask_pb2 import FieldMask
 from google.protobuf.json_format import MessageToDict
 
-from mesh.errors import Aborted, InvalidArgument, NotFound
+from mesh.errors import Aborted, InvalidArgument, NotFound, Unavailable
 from tests.integration.profile.world import NOW, Profiles, a_record, an_event
 
 ANA = "workspaces/acme/profiles/ana"
@@ -316,6 +317,120 @@ async def test_a_page_token_is_good_for_its_own_request_only(profiles: Profiles)
         with pytest.raises(InvalidArgument) as refused:
             await profiles.profiles.ListProfiles(bad, None)
         assert refused.value.reason == ErrorReason.ERROR_REASON_PAGE_TOKEN_INVALID
+
+
+async def listed(
+    profiles: Profiles, *, order_by: str = "", where: str = "", size: int = 2
+) -> list[str]:
+    found: list[str] = []
+    token = ""
+    while True:
+        request = pb.ListProfilesRequest(
+            parent="workspaces/acme",
+            page_size=size,
+            page_token=token,
+            order_by=order_by,
+            filter=where,
+        )
+        page = await profiles.profiles.ListProfiles(request, None)
+        assert len(page.profiles) <= size
+        found += [one.name.rpartition("/")[2] for one in page.profiles]
+        token = page.next_page_token
+        if not token:
+            return found
+
+
+async def test_profiles_are_listed_in_the_order_asked(profiles: Profiles) -> None:
+    for at, one in enumerate(["c", "a", "b"]):
+        await update(profiles, a_profile(f"workspaces/acme/profiles/{one}"))
+        seen = an_event(f"e{at}", profile=one, occurred=NOW - timedelta(hours=at % 2))
+        await profiles.observe(a_record(str(at), seen))
+        profiles.clock.advance(timedelta(seconds=1))
+    await update(profiles, a_profile("workspaces/acme/profiles/d"))
+    await update(profiles, a_profile("workspaces/acme/profiles/c", locale="de"))
+
+    assert await listed(profiles) == ["a", "b", "c", "d"]
+    assert await listed(profiles, order_by="name desc") == ["d", "c", "b", "a"]
+    assert await listed(profiles, order_by="create_time") == ["c", "a", "b", "d"]
+    assert await listed(profiles, order_by="create_time desc", size=1) == ["d", "b", "a", "c"]
+    assert await listed(profiles, order_by="update_time", size=1) == ["a", "b", "c", "d"]
+    assert await listed(profiles, order_by="last_seen_time", size=1) == ["d", "a", "b", "c"]
+    assert await listed(profiles, order_by="last_seen_time desc") == ["c", "b", "a", "d"]
+
+
+@pytest.mark.parametrize("order_by", ["nonsense", "name asc", "name, create_time", "desc"])
+async def test_an_order_that_is_none_is_refused(profiles: Profiles, order_by: str) -> None:
+    with pytest.raises(InvalidArgument) as refused:
+        await listed(profiles, order_by=order_by)
+
+    assert refused.value.violations[0].field == "order_by"
+
+
+async def test_a_filter_chooses_who_is_listed(profiles: Profiles) -> None:
+    for at, one in enumerate("abcdef"):
+        tier = {"tier": "gold" if at % 2 else "blue", "n": at}
+        name = f"workspaces/acme/profiles/{one}"
+        await update(profiles, a_profile(name, attributes=tier, email=f"{one}@example.com"))
+    await update(profiles, a_profile("workspaces/bolt/profiles/z", attributes={"tier": "gold"}))
+    gold = 'profile.attributes.tier == "gold"'
+
+    assert await listed(profiles, where=gold) == ["b", "d", "f"]
+    assert await listed(profiles, where=gold, order_by="name desc", size=1) == ["f", "d", "b"]
+    both = f"{gold} && profile.attributes.n > 1"
+    assert await listed(profiles, where=both, order_by="create_time") == ["d", "f"]
+    with pytest.raises(InvalidArgument) as refused:
+        await listed(profiles, where="profile.attributes.tier ==")
+    assert refused.value.reason == ErrorReason.ERROR_REASON_EXPRESSION_INVALID
+
+
+async def test_a_profile_that_is_behind_its_token_is_not_shown(profiles: Profiles) -> None:
+    first = await update(profiles, a_profile(attributes={"a": 1}))
+    second = await update(profiles, a_profile(attributes={"a": 2}))
+    # As after a restore from a backup.
+    await profiles.fetch("UPDATE profiles SET version = 1")
+
+    async def read(*tokens: str) -> None:
+        request = pb.BatchGetProfilesRequest(
+            parent="workspaces/acme", names=[ANA], consistency_tokens=tokens
+        )
+        await profiles.profiles.BatchGetProfiles(request, None)
+        for token in tokens:
+            one = pb.GetProfileRequest(name=ANA, consistency_token=token)
+            await profiles.profiles.GetProfile(one, None)
+
+    await read("", first.consistency_token)
+    for tokens in (
+        (second.consistency_token,),
+        (first.consistency_token, second.consistency_token),
+    ):
+        with pytest.raises(Unavailable):
+            await read(*tokens)
+    await profiles.fetch("DELETE FROM profiles")
+    with pytest.raises(Unavailable):
+        await read(first.consistency_token)
+
+
+@pytest.mark.parametrize("token", ["nonsense", "A" * 27, "ü" * 27, "A" * 128])
+async def test_a_token_of_somebody_elses_making_is_refused(profiles: Profiles, token: str) -> None:
+    await update(profiles, a_profile())
+
+    with pytest.raises(InvalidArgument) as refused:
+        await profiles.profiles.GetProfile(
+            pb.GetProfileRequest(name=ANA, consistency_token=token), None
+        )
+
+    assert refused.value.violations[0].field == "consistency_token"
+
+
+async def test_a_profile_says_how_it_can_be_reached(profiles: Profiles) -> None:
+    ana = await update(profiles, a_profile(email="ana@example.com"))
+
+    reach = {one.channel: (one.reachable, one.reason) for one in ana.reach}
+    assert reach == {
+        Channel.CHANNEL_EMAIL: (True, ""),
+        Channel.CHANNEL_SMS: (False, "no address"),
+        Channel.CHANNEL_PUSH: (False, "no device"),
+    }
 
 
 async def history(profiles: Profiles, size: int, kind: str = "") -> list[list[str]]:

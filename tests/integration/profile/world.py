@@ -12,8 +12,15 @@ from beckon.profile.v1 import observation_service_pb2 as pb
 from mesh.pages import PageTokens
 from mesh.postgres import Database
 from services.profile.servicer import ObservationServicer, ProfileServicer
+from services.profile.servicer.attributes import AttributeServicer
+from services.profile.servicer.traits import TraitServicer
 from services.profile.store import Observations
 from services.profile.store import Profiles as ProfileStore
+from services.profile.store.attributes import Attributes, AttributeTypes
+from services.profile.store.definitions import Definitions
+from services.profile.store.segments import load_segments
+from services.profile.store.traits import TraitDefinitions, TraitDues, TraitWalks, load_traits
+from services.profile.worker.traits import TraitKeeper
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
 MICROSECOND = timedelta(microseconds=1)
@@ -89,10 +96,21 @@ class Profiles:
     window: timedelta = timedelta(days=7)
 
     def __post_init__(self) -> None:
-        self.store = Observations(self.database, self.clock)
+        self.definitions = Definitions(load_traits, load_segments)
+        self.types = AttributeTypes()
+        self.store = Observations(self.database, self.clock, self.definitions, self.types)
         self.servicer = ObservationServicer(self.store, window=self.window)
-        self.profiles = ProfileServicer(
-            ProfileStore(self.database), self.clock, PageTokens(b"secret")
+        tokens = PageTokens(b"secret")
+        people = ProfileStore(self.database, self.definitions, self.types)
+        self.profiles = ProfileServicer(people, self.clock, tokens)
+        self.attributes = AttributeServicer(
+            Attributes(self.database, self.types), self.clock, tokens
+        )
+        self.traits = TraitServicer(TraitDefinitions(self.database), self.clock, tokens)
+        self.trait_keeper = TraitKeeper(
+            TraitDues(self.database, self.definitions, self.clock),
+            TraitWalks(self.database, self.definitions, self.clock),
+            limit=3,
         )
 
     async def observe(
