@@ -6,7 +6,7 @@ from datetime import datetime
 from mesh.postgres import Connection
 from services.profile.convert.identities import told_united
 from services.profile.model.persons import Renaming
-from services.profile.store import devices, identities, persons, traits
+from services.profile.store import devices, identities, persons, segments, traits
 from services.profile.store.derived_events import owe
 
 
@@ -19,6 +19,11 @@ async def carry_over(db: Connection, renamings: Sequence[Renaming]) -> None:
     # In one order, for all at once: who changes what hangs on a person holds her first.
     await persons.hold(db, [person for renaming in renamings for person in renaming.before])
     for renaming in renamings:
+        names = {person.key for person in renaming.after}
+        for person in renaming.before:
+            if person.key not in names:
+                # Where she stands under her new name is looked at when all is written.
+                await segments.forget(db, *person.key)
         for person in renaming.after:
             workspace, name = person.key
             await devices.reassign(db, workspace, person.ids, name)
