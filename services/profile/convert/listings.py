@@ -52,8 +52,9 @@ def place_key(wanted: Listing, last: Person) -> OrderKey:
 
 def place(wanted: Listing, key: OrderKey) -> Place:
     """Return where a page begins."""
+    kind = _BY_COLUMN[wanted.column].kind
     match key:
-        case (value, str(profile_id)) if isinstance(value, _BY_COLUMN[wanted.column].kind):
+        case ((str() | int() | datetime()) as value, str(profile_id)) if isinstance(value, kind):
             return Place(value, profile_id)
         case _:
             raise invalid_field("page_token", "is not one of ours", reason="page_token")

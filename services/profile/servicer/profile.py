@@ -115,12 +115,14 @@ class ProfileServicer(rpc.ProfileServiceServicer):
 
     async def _shown(self, people: Sequence[Person]) -> list[pb.Profile]:
         devices = await self._store.devices({person.key for person in people})
-        now_us = micros(self._clock.now())
+        now = self._clock.now()
+        traits = await self._store.traits(people, now)
         shown: list[pb.Profile] = []
         for person in people:
             facts, theirs = person.profile.facts, devices.get(person.key, [])
-            channels = reach(facts.email, facts.phone, theirs, now_us)
-            shown.append(convert.profile(person, person.profile.traits, channels))
+            channels = reach(facts.email, facts.phone, theirs, micros(now))
+            values = traits.get(person.key, person.profile.traits)
+            shown.append(convert.profile(person, values, channels))
         return shown
 
 

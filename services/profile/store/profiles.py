@@ -1,6 +1,6 @@
 """People as callers ask for them and change them, and what each did."""
 
-from collections.abc import Awaitable, Callable, Collection, Mapping
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 from datetime import datetime
 from typing import TypeVar
 from uuid import UUID
@@ -16,7 +16,7 @@ from services.profile.model.listings import Listing, Place
 from services.profile.model.persons import Person
 from services.profile.rules import Types
 from services.profile.rules.identity import changed_keys
-from services.profile.store import erasures, persons, segments
+from services.profile.store import erasures, persons, segments, traits
 from services.profile.store.attributes import AttributeTypes
 from services.profile.store.definitions import Definitions, Edition
 from services.profile.store.devices import read_devices
@@ -80,14 +80,26 @@ class Writing:
         """
         if not changes:
             return
+        now_us = micros(self.now)
+        moved = {
+            after.key: after.profile.facts.time_zone
+            for before, after in changes
+            if before is not None and _moved(before, after)
+        }
+        advanced = None
+        if moved and workspace in self._edition.traits:
+            advanced = await traits.refresh(self.db, self._edition, moved, now_us)
+            changes = [(before, _with_traits(after, advanced)) for before, after in changes]
         await persons.write(self.db, changes, self.now)
+        if advanced is not None:
+            await traits.write(self.db, advanced)
         await self._types.keep(self.db, {workspace: types}, self.now)
         created = [after.key for before, after in changes if before is None]
         version = self._edition.versions.get("erasures", 0)
         if await erasures.was_overtaken(self.db, created, erasures_version=version):
             raise Aborted(ErrorReason.ERROR_REASON_CONFLICT, "an erasure was faster")
-        touched = [_touched(before, after) for before, after in changes]
-        await segments.reevaluate(self.db, touched, self._edition, micros(self.now))
+        touched = [_touched(before, after, advanced) for before, after in changes]
+        await segments.reevaluate(self.db, touched, self._edition, now_us)
 
 
 class Profiles:
@@ -102,6 +114,13 @@ class Profiles:
     async def get(self, asked: Collection[PersonKey]) -> dict[PersonKey, Person]:
         """Return those who are known, by the key asked about."""
         return await persons.read(self._database, asked)
+
+    async def traits(self, people: Iterable[Person], now: datetime) -> dict[PersonKey, str]:
+        """Return the traits of the people as of now, of those workspaces that have any."""
+        zones = {person.key: person.profile.facts.time_zone for person in people}
+        async with self._database.connection() as connection:
+            edition = await self._definitions.current(connection)
+            return await traits.values(connection, edition, zones, micros(now))
 
     async def devices(self, people: Collection[PersonKey]) -> dict[PersonKey, list[Device]]:
         """Return the devices of people, under the names that stay."""
@@ -147,11 +166,23 @@ class Profiles:
         return [HistoryEntry(*row) for row in rows]
 
 
-def _touched(before: Person | None, after: Person) -> Touched:
+def _moved(before: Person, after: Person) -> bool:
+    return before.profile.facts.time_zone != after.profile.facts.time_zone
+
+
+def _with_traits(person: Person, advanced: traits.Advance) -> Person:
+    values = advanced.values.get(person.key)
+    if values is None:
+        return person
+    return person._replace(profile=person.profile._replace(traits=values))
+
+
+def _touched(before: Person | None, after: Person, advanced: traits.Advance | None) -> Touched:
     if before is None:
         return Touched(after.key, anything=True)
     keys = changed_keys(before.profile.facts, after.profile.facts)
-    return Touched(after.key, attributes=keys)
+    changed = advanced.changed.get(after.key) if advanced is not None else None
+    return Touched(after.key, attributes=keys, traits=changed or frozenset())
 
 
 def _list_query(listing: Listing, *, begins: bool) -> str:
