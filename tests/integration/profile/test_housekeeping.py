@@ -84,7 +84,7 @@ async def test_housekeeping_outlives_a_database_that_is_away(
         connect(server.url, schema="profile", size=1) as away,
     ):
         keeper = Housekeeper(
-            Observations(away, profiles.clock),
+            Observations(away, profiles.clock, profiles.definitions, profiles.types),
             Retention(away),
             Erasures(away),
             profiles.clock,
