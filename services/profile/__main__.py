@@ -2,6 +2,8 @@
 
 from beckon.profile.v1 import attribute_service_pb2_grpc as attribute_rpc
 from beckon.profile.v1 import device_service_pb2_grpc as device_rpc
+from beckon.profile.v1 import erasure_service_pb2_grpc as erasure_rpc
+from beckon.profile.v1 import identity_service_pb2_grpc as identity_rpc
 from beckon.profile.v1 import observation_service_pb2_grpc as observation_rpc
 from beckon.profile.v1 import profile_service_pb2_grpc as profile_rpc
 from beckon.profile.v1 import relation_service_pb2_grpc as relation_rpc
@@ -16,13 +18,18 @@ from services.profile.config import Config
 from services.profile.servicer import ObservationServicer, ProfileServicer
 from services.profile.servicer.attributes import AttributeServicer
 from services.profile.servicer.devices import DeviceServicer
+from services.profile.servicer.erasures import ErasureServicer
+from services.profile.servicer.identity import IdentityServicer
 from services.profile.servicer.relations import RelationServicer
 from services.profile.servicer.traits import TraitServicer
 from services.profile.store import MIGRATIONS, SCHEMA, Observations, Profiles, connect
+from services.profile.store.areas import AREAS
 from services.profile.store.attributes import Attributes, AttributeTypes
 from services.profile.store.definitions import Definitions
 from services.profile.store.devices import Devices
+from services.profile.store.erasing import Eraser
 from services.profile.store.erasures import Erasures
+from services.profile.store.merges import Merges
 from services.profile.store.related import RelatedPeople
 from services.profile.store.relations import Relations
 from services.profile.store.retention import Retention
@@ -46,6 +53,7 @@ async def main(config: Config) -> None:
         observation = ObservationServicer(store, window=config.duplicate_window)
         tokens = PageTokens.from_keys_file(config.server.keys_file)
         profile = ProfileServicer(Profiles(database, definitions, types), clock, tokens)
+        identity = IdentityServicer(Merges(database, definitions), clock, tokens)
         attributes = AttributeServicer(Attributes(database, types), clock, tokens)
         traits = TraitServicer(TraitDefinitions(database), clock, tokens)
         trait_keeper = TraitKeeper(
@@ -55,10 +63,14 @@ async def main(config: Config) -> None:
         devices = DeviceServicer(device_store, clock, tokens)
         relation_store = Relations(database, definitions)
         relations = RelationServicer(relation_store, RelatedPeople(database), clock, tokens)
+        receipts = Erasures(database)
+        erasures = ErasureServicer(
+            Eraser(database, AREAS), receipts, clock, tokens, refused_for=config.refused_for
+        )
         housekeeper = Housekeeper(
             store,
             Retention(database),
-            Erasures(database),
+            receipts,
             clock,
             weeks_ahead=config.weeks_ahead,
             weeks_kept=config.history_weeks,
@@ -78,6 +90,10 @@ async def main(config: Config) -> None:
                     f"{PACKAGE}.ProfileService",
                 ),
                 Service(
+                    lambda s: identity_rpc.add_IdentityServiceServicer_to_server(identity, s),
+                    f"{PACKAGE}.IdentityService",
+                ),
+                Service(
                     lambda s: attribute_rpc.add_AttributeServiceServicer_to_server(attributes, s),
                     f"{PACKAGE}.AttributeService",
                 ),
@@ -92,6 +108,10 @@ async def main(config: Config) -> None:
                 Service(
                     lambda s: relation_rpc.add_RelationServiceServicer_to_server(relations, s),
                     f"{PACKAGE}.RelationService",
+                ),
+                Service(
+                    lambda s: erasure_rpc.add_ErasureServiceServicer_to_server(erasures, s),
+                    f"{PACKAGE}.ErasureService",
                 ),
             ],
             checks={"postgres": database.ping},

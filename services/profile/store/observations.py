@@ -361,20 +361,10 @@ def _names(people: Iterable[Person]) -> dict[PersonKey, PersonKey]:
 def _with_traits(observed: Observed, values: Mapping[PersonKey, str]) -> Observed:
     if not values:
         return observed
-
-    def valued(person: Person) -> Person:
-        text = values.get(person.key)
-        if text is None:
-            return person
-        return person._replace(profile=person.profile._replace(traits=text))
-
     return replace(
         observed,
-        changes=[(before, valued(after)) for before, after in observed.changes],
-        renamings=[
-            one._replace(after=[valued(person) for person in one.after])
-            for one in observed.renamings
-        ],
+        changes=[(before, unity.valued(after, values)) for before, after in observed.changes],
+        renamings=unity.with_traits(observed.renamings, values),
     )
 
 

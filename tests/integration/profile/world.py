@@ -13,11 +13,13 @@ from mesh.pages import PageTokens
 from mesh.postgres import Database
 from services.profile.servicer import ObservationServicer, ProfileServicer
 from services.profile.servicer.attributes import AttributeServicer
+from services.profile.servicer.identity import IdentityServicer
 from services.profile.servicer.traits import TraitServicer
 from services.profile.store import Observations
 from services.profile.store import Profiles as ProfileStore
 from services.profile.store.attributes import Attributes, AttributeTypes
 from services.profile.store.definitions import Definitions
+from services.profile.store.merges import Merges
 from services.profile.store.segments import load_segments
 from services.profile.store.traits import TraitDefinitions, TraitDues, TraitWalks, load_traits
 from services.profile.worker.traits import TraitKeeper
@@ -103,6 +105,8 @@ class Profiles:
         tokens = PageTokens(b"secret")
         people = ProfileStore(self.database, self.definitions, self.types)
         self.profiles = ProfileServicer(people, self.clock, tokens)
+        self.merges = Merges(self.database, self.definitions)
+        self.identity = IdentityServicer(self.merges, self.clock, tokens)
         self.attributes = AttributeServicer(
             Attributes(self.database, self.types), self.clock, tokens
         )
