@@ -1,5 +1,7 @@
 """Wires profile together. Nothing here decides anything."""
 
+from datetime import timedelta
+
 from beckon.profile.v1 import attribute_service_pb2_grpc as attribute_rpc
 from beckon.profile.v1 import device_service_pb2_grpc as device_rpc
 from beckon.profile.v1 import erasure_service_pb2_grpc as erasure_rpc
@@ -65,7 +67,11 @@ async def main(config: Config) -> None:
         relations = RelationServicer(relation_store, RelatedPeople(database), clock, tokens)
         receipts = Erasures(database)
         erasures = ErasureServicer(
-            Eraser(database, AREAS), receipts, clock, tokens, refused_for=config.refused_for
+            Eraser(database, AREAS),
+            receipts,
+            clock,
+            tokens,
+            refused_for=timedelta(days=config.erasure_days),
         )
         housekeeper = Housekeeper(
             store,
