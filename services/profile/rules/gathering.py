@@ -58,7 +58,8 @@ def observe_people(
         for key in cluster:
             groups.pop(key, None)
     for key, theirs in groups.items():
-        known = people.get(key)
+        # By an id of hers that was asked for: her name may not have been.
+        known = people.get(theirs[0].person)
         seen = observe_person(known or Person(key), theirs, wanted=wanted, types=types.get(key[0]))
         if seen.kept:
             observed.changes.append((known, seen.person))
