@@ -18,6 +18,7 @@ from services.profile.model import Facts, HistoryEntry
 from services.profile.model.devices import Reach
 from services.profile.model.persons import Person
 from services.profile.rules import join, split
+from services.profile.rules.objects import quote
 from services.profile.rules.operations import Operations
 from services.profile.rules.patching import etag_of
 
@@ -69,7 +70,7 @@ def operations(patch: pb.ProfilePatch) -> Operations:
         write=_texts(patch.set, "set") if patch.HasField("set") else {},
         set_once=_texts(patch.set_once, "set_once") if patch.HasField("set_once") else {},
         increment={
-            key: json.dumps(_number(number, f"increment.{key}"))
+            key: repr(_number(number, f"increment.{key}"))
             for key, number in patch.increment.items()
         },
         append=_texts(patch.append, "append") if patch.HasField("append") else {},
@@ -141,7 +142,15 @@ def _texts(values: Struct, prefix: str) -> dict[str, str]:
 
 
 def _json(value: Value, field: str) -> str:
-    return json.dumps(_plain(value, field, DEPTH_MAX), allow_nan=False)
+    plain = _plain(value, field, DEPTH_MAX)
+    # Most are one text or number: the encoder is made anew for each call.
+    match plain:
+        case str():
+            return quote(plain)
+        case bool() | None | dict() | list():
+            return json.dumps(plain, allow_nan=False)
+        case _:
+            return repr(plain)
 
 
 def _plain(value: Value, field: str, depth: int) -> _JSON:

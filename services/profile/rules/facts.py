@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from services.profile.model import Facts, Refused
 from services.profile.rules.attributes import KEY_FORM, Types, is_key
-from services.profile.rules.objects import join, same, split, split_list
+from services.profile.rules.objects import join, quote, same, split, split_list, unquote
 from services.profile.rules.operations import (
     EVENT,
     LIST_ITEMS_MAX,
@@ -29,6 +29,7 @@ ATTRIBUTE_KEYS_MAX = 256
 _EMPTY = '""'
 # Strings are matched to be passed over.
 _EXPONENT = re.compile(r'"(?:[^"\\]|\\.)*"|[eE]([+-]?[0-9]+)')
+_MAYBE_EXPONENT = re.compile(r"[0-9][eE]")
 # Larger ones are beyond any number there is.
 _EXPONENT_DIGITS_MAX = 6
 # The same forms as in the schema of Profile.
@@ -102,10 +103,12 @@ def _settle(
     refused = _check_values(written, before, naming)
     if refused is not None:
         return refused
-    revised = _facts(after, _moved(facts, changed, change.at_us))
+    revised = _facts(after.copy(), _moved(facts, changed, change.at_us))
     if FORMS.keys() >= set(changed):
         return revised._replace(attributes=facts.attributes)
-    refused = _check_size(revised.attributes, facts.attributes, naming.whole)
+    refused = _check_count(before, after, naming.whole) or _check_size(
+        revised.attributes, facts.attributes, naming.whole
+    )
     if refused is not None:
         return refused
     attributes = [(key, value) for key, value in written if key not in FORMS]
@@ -121,7 +124,7 @@ def _moved(facts: Facts, changed: Iterable[str], at_us: int) -> str:
         # Never before what it replaces, though clocks differ: it must win whenever what is
         # known under several ids is put together.
         times[key] = max(at_us, times.get(key, 0) + 1)
-    return json.dumps(times)
+    return join({key: str(time) for key, time in times.items()})
 
 
 def _check_values(
@@ -132,7 +135,7 @@ def _check_values(
             good, description = FORMS[key]
             if value[0] != '"':
                 return Refused(_field(key, naming), "must be a string or null")
-            if not good(json.loads(value)):
+            if not good(unquote(value)):
                 return Refused(_field(key, naming), description)
         elif key not in before and not is_key(key):
             return Refused(naming.whole, KEY_FORM)
@@ -151,13 +154,21 @@ def _field(key: str, naming: Naming) -> str:
     return naming.of("write", key).replace("attributes.", "", 1)
 
 
+def _check_count(before: Mapping[str, str], after: Mapping[str, str], field: str) -> Refused | None:
+    if len(after) <= ATTRIBUTE_KEYS_MAX:
+        return None
+    if len(after.keys() - FORMS.keys()) > max(
+        ATTRIBUTE_KEYS_MAX, len(before.keys() - FORMS.keys())
+    ):
+        return Refused(field, f"the profile would have more than {ATTRIBUTE_KEYS_MAX} attributes")
+    return None
+
+
 def _check_size(after: str, before: str, field: str) -> Refused | None:
     """Return whether it is too much; attributes may always shrink.
 
     What was accepted once, under whatever bounds, does not stand in the way of other changes.
     """
-    if len(split(after)) > max(ATTRIBUTE_KEYS_MAX, len(split(before))):
-        return Refused(field, f"the profile would have more than {ATTRIBUTE_KEYS_MAX} attributes")
     size = len(after.encode("utf-8", "surrogatepass")) + _digits_unsaid(after)
     if size > max(ATTRIBUTE_BYTES_MAX, len(before.encode())):
         return Refused(field, f"attributes would exceed {ATTRIBUTE_BYTES_MAX} bytes")
@@ -167,11 +178,11 @@ def _check_size(after: str, before: str, field: str) -> Refused | None:
 def _fields(facts: Facts) -> dict[str, str]:
     """Return the fields that are set, as JSON texts like attributes."""
     given = {key: getattr(facts, key) for key in FORMS}
-    return {key: json.dumps(value) for key, value in given.items() if value}
+    return {key: quote(value) for key, value in given.items() if value}
 
 
 def _facts(values: dict[str, str], times: str) -> Facts:
-    fields = {key: json.loads(values.pop(key)) for key in FORMS if key in values}
+    fields: dict[str, str] = {key: unquote(values.pop(key)) for key in FORMS if key in values}
     return Facts(attributes=join(values), times=times, **fields)
 
 
@@ -182,6 +193,8 @@ def _times(facts: Facts) -> dict[str, int]:
 
 def _digits_unsaid(text: str) -> int:
     """Return about how many digits PostgreSQL adds: it keeps no exponents, 1e-16000 is 16 KB."""
+    if not _MAYBE_EXPONENT.search(text):
+        return 0
     exponents = (match[1].lstrip("+-0") for match in _EXPONENT.finditer(text) if match[1])
     return sum(int(one[:_EXPONENT_DIGITS_MAX] or 0) for one in exponents)
 

@@ -9,15 +9,36 @@ import re
 from collections.abc import Iterable, Mapping
 from decimal import MAX_EMAX, MAX_PREC, MIN_EMIN, Context, Decimal
 from json.decoder import JSONDecodeError
+from json.encoder import encode_basestring_ascii
 
 # Numbers stay text: they are only skipped, and 1e999 must not become infinity.
 _DECODER = json.JSONDecoder(parse_float=str, parse_int=str)
 _SPACE = re.compile(r"[ \t\r\n]*")
+# Most members by far: a plain key and a plain value. One match instead of six steps.
+_PLAIN_MEMBER = re.compile(
+    r"""
+    [ \t\r\n]*"([^"\\\x00-\x1f]*)"[ \t\r\n]*:[ \t\r\n]*
+    ("[^"\\\x00-\x1f]*"|-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?|true|false|null)
+    [ \t\r\n]*[,}]
+    """,
+    re.VERBOSE,
+)
 _EXACT = Context(prec=MAX_PREC, Emin=MIN_EMIN, Emax=MAX_EMAX)
 
 
 class NotAnObject(ValueError):
     """The text is not a JSON object."""
+
+
+def quote(text: str) -> str:
+    """Return a text as JSON."""
+    return encode_basestring_ascii(text)
+
+
+def unquote(value: str) -> str:
+    """Return the text that a JSON string says."""
+    text: str = json.loads(value) if "\\" in value else value[1:-1]
+    return text
 
 
 def split(text: str) -> dict[str, str]:
@@ -35,7 +56,7 @@ def split(text: str) -> dict[str, str]:
 
 def join(values: Mapping[str, str]) -> str:
     """Return the object with these values, spaced as PostgreSQL spaces them."""
-    return "{" + ", ".join(f"{json.dumps(key)}: {value}" for key, value in values.items()) + "}"
+    return "{" + ", ".join([f"{quote(key)}: {value}" for key, value in values.items()]) + "}"
 
 
 def split_list(text: str) -> list[str]:
@@ -87,15 +108,25 @@ def _split(text: str) -> dict[str, str]:
     if text[at : at + 1] == "}":
         return _ended(text, at, values)
     while True:
-        _expect(text, at, '"')
-        key, at = _DECODER.raw_decode(text, at)
-        begin = _skip(text, _expect(text, _skip(text, at), ":"))
-        _, at = _DECODER.raw_decode(text, begin)
-        values[key] = text[begin:at]
-        at = _skip(text, at)
+        member = _PLAIN_MEMBER.match(text, at)
+        if member is not None:
+            values[member[1]] = member[2]
+            at = member.end() - 1
+        else:
+            at = _skip(text, _take(text, _skip(text, at), values))
         if text[at : at + 1] == "}":
             return _ended(text, at, values)
-        at = _skip(text, _expect(text, at, ","))
+        at = _expect(text, at, ",")
+
+
+def _take(text: str, at: int, values: dict[str, str]) -> int:
+    """Take one member whatever it looks like; return where it ends."""
+    _expect(text, at, '"')
+    key, at = _DECODER.raw_decode(text, at)
+    begin = _skip(text, _expect(text, _skip(text, at), ":"))
+    _, at = _DECODER.raw_decode(text, begin)
+    values[key] = text[begin:at]
+    return at
 
 
 def _skip(text: str, at: int) -> int:
