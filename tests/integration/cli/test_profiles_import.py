@@ -1,0 +1,193 @@
+"""Makes sure that tables of any size come in, in little memory, each row once, whatever happens."""
+
+import asyncio
+import json
+import os
+import sys
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from subprocess import DEVNULL, PIPE, Popen
+from typing import Any
+
+import pyarrow as pa
+import pytest
+from pyarrow import parquet
+
+from tests.integration.cli.conftest import Beckon
+from tests.waiting import eventually
+
+# Enough that holding them all would show.
+MANY = 200_000
+# What reading and sending may need, as it is not to depend on how many there are.
+_MORE_MEGABYTES = 40
+
+
+def table(folder: Path, text: str, name: str = "people.csv") -> str:
+    file = folder / name
+    file.write_text(text)
+    return str(file)
+
+
+def started(beckon: Beckon, *arguments: str) -> Popen[str]:
+    """Start a command in a process of its own."""
+    environ = {"BECKON_STATE": str(beckon.folder), "BECKON_WORKSPACE": beckon.workspace}
+    command = [sys.executable, "-m", "cli", *arguments]
+    return Popen(command, env=os.environ | environ, stdout=PIPE, stderr=DEVNULL, text=True)
+
+
+def batches_done(progress: Path, count: int) -> Callable[[], bool]:
+    """Return whether so many batches of an import are done, to be asked."""
+    return lambda: progress.exists() and json.loads(progress.read_bytes())["done_to"] >= count
+
+
+def attributes(beckon: Beckon) -> dict[str, dict[str, Any]]:
+    """Return what is known of everybody."""
+    return {
+        one["name"].rpartition("/")[2]: one.get("attributes", {})
+        for one in beckon("profiles", "list", "-o", "json").documents
+    }
+
+
+def test_columns_become_what_they_are_said_to_be(beckon: Beckon, tmp_path: Path) -> None:
+    file = table(
+        tmp_path,
+        "customer;mail;Visits;vip;since;tags;note\n"
+        "17850;ana@example.com;3;yes;2019-05-01;red|white;x\n"
+        "17851;;;no;;;\n",
+    )
+    how = [
+        *("--id", "customer", "--map", "mail=email", "--map", "Visits=visits", "--map", "note=-"),
+        *("--type", "Visits=number", "--type", "vip=boolean", "--type", "since=timestamp"),
+        *("--operation", "tags=append", "--delimiter", ";"),
+    ]
+
+    dry = beckon("profiles", "import", file, *how, "--dry-run", "-o", "json").document
+    nobody = beckon("profiles", "list", "-o", "json").stdout
+    answer = beckon("profiles", "import", file, *how)
+
+    assert (dry["created_count"], dry["dry_run"], nobody) == (2, True, "")
+    assert "2 rows: 2 profiles created, 0 updated, 0 unchanged, 0 refused" in answer.stdout
+    assert attributes(beckon) == {
+        "17850": {
+            "visits": 3,
+            "vip": True,
+            "since": "2019-05-01T00:00:00Z",
+            "tags": ["red", "white"],
+        },
+        "17851": {"vip": False},
+    }
+    assert beckon("profiles", "get", "17850", "-o", "json").document["email"] == "ana@example.com"
+
+
+def test_refused_rows_are_named_and_all_others_are_in(beckon: Beckon, tmp_path: Path) -> None:
+    beckon("attributes", "create", "visits", "--type", "number")
+    file = table(tmp_path, 'id,visits,email\nana,,\n,1,\nben,3,\ncleo,,nowhere\ndan,"4\n')
+    errors = tmp_path / "errors.jsonl"
+
+    answer = beckon("profiles", "import", file, "--errors", str(errors), code=1)
+
+    assert "rows were refused; all others are in" in answer.stderr
+    refused = {one["row"]: one for one in map(json.loads, errors.read_text().splitlines())}
+    assert (refused[2]["where"], refused[2]["reason"]) == ("id", "ROW_INVALID")
+    assert refused[3]["reason"] == "ATTRIBUTE_TYPE_CONFLICT"
+    assert refused[3]["values"] == {"id": "ben", "visits": "3", "email": ""}
+    assert "email" in refused[4]["message"] + refused[4]["where"]
+    assert set(attributes(beckon)) == {"ana"}
+
+
+def test_an_import_repeated_counts_nothing_twice(beckon: Beckon, tmp_path: Path) -> None:
+    file = table(tmp_path, "id,points\n" + "".join(f"p-{n % 10},1\n" for n in range(100)))
+    how = (
+        "profiles",
+        "import",
+        file,
+        "--operation",
+        "points=increment",
+        "--batch",
+        "7",
+        "-o",
+        "json",
+    )
+
+    first = beckon(*how).document
+    again = beckon(*how).document
+    Path(f"{file}.import").unlink()
+    forgotten = beckon(*how).document
+
+    assert (first["rows"], first["created_count"]) == (100, 10)
+    assert again["earlier_rows"] == 100
+    assert forgotten["created_count"] == 10
+    assert set(map(str, attributes(beckon).values())) == {"{'points': 10}"}
+    beckon(*how, "--anew")
+    assert set(map(str, attributes(beckon).values())) == {"{'points': 20}"}
+
+
+def test_an_import_killed_in_the_middle_goes_on_and_counts_every_row_once(
+    beckon: Beckon, tmp_path: Path
+) -> None:
+    count = 20_000
+    file = table(tmp_path, "id,points\n" + "".join(f"p-{n % 5000},1\n" for n in range(count)))
+    progress = Path(f"{file}.import")
+    how = ("profiles", "import", file, "--operation", "points=increment", "--batch", "100")
+
+    for done in (10, 60):
+        process = started(beckon, *how)
+        asyncio.run(eventually(batches_done(progress, done)))
+        process.kill()
+        process.communicate()
+    before = json.loads(progress.read_bytes())
+    last = beckon(*how, "-o", "json").document
+
+    assert 0 < before["done_to"] < count // 100
+    assert (last["rows"], last["created_count"]) == (count, 5000)
+    assert last["earlier_rows"] == before["counts"]["rows"]
+    found = Counter(str(one) for one in attributes(beckon).values())
+    assert found == {"{'points': 4}": 5000}
+
+
+@pytest.mark.timeout(240)
+def test_a_large_table_takes_no_more_memory_than_a_small_one(
+    beckon: Beckon, tmp_path: Path
+) -> None:
+    small = parquet_of(tmp_path / "small.parquet", 2_000)
+    large = parquet_of(tmp_path / "large.parquet", MANY)
+
+    few, many = (megabytes(beckon, "profiles", "import", file) for file in (small, large))
+
+    assert many < few + _MORE_MEGABYTES, (few, many)
+    counted = beckon("segments", "count", "profile.attributes.visits >= 0.0", "-o", "json").document
+    assert counted["count"] == MANY
+
+
+def parquet_of(file: Path, count: int) -> str:
+    """Write a table of so many people, in row groups of usual size."""
+    ids, visits = [f"p-{number}" for number in range(count)], [*range(count)]
+    parquet.write_table(pa.table({"id": ids, "visits": visits}), file, row_group_size=50_000)
+    return str(file)
+
+
+def megabytes(beckon: Beckon, *arguments: str) -> float:
+    """Run a command to its good end; return the most memory it took."""
+    process = started(beckon, *arguments)
+    assert process.stdout is not None
+    said = process.stdout.read()
+    _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    assert process.returncode == 0, said
+    return usage.ru_maxrss / 1024
+
+
+def test_relations_come_in_from_a_table(beckon: Beckon, tmp_path: Path) -> None:
+    rows = [
+        f'{{"from": "p-{n}", "to": "ana", "close": {json.dumps(n % 2 == 0)}}}' for n in range(50)
+    ]
+    file = table(tmp_path, "\n".join([*rows, '{"from": "ben"}', rows[0]]), "follows.jsonl")
+
+    answer = beckon("relations", "import", file, "--kind", "follows", "--batch", "20", code=1)
+
+    assert "52 rows: 50 relations created, 0 updated, 1 unchanged, 1 refused" in answer.stdout
+    assert "row 51" in answer.stderr
+    close = ("--filter", "relation.attributes.close == true")
+    related = beckon("relations", "related", "ana", "follows", "--incoming", *close, "-o", "json")
+    assert len(related.documents) == 25
