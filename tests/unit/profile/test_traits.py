@@ -8,7 +8,15 @@ from decimal import Decimal
 import pytest
 
 from services.profile.model.people import DAY_US, Event
-from services.profile.model.traits import Aggregate, Calendar, Rolling, State, Trait, Value
+from services.profile.model.traits import (
+    Aggregate,
+    Calendar,
+    Number,
+    Rolling,
+    State,
+    Trait,
+    Value,
+)
 from services.profile.rules.traits import due, known_zone, number_of, prune, take, value
 from tests.unit.profile.builders import an_event
 
@@ -88,7 +96,7 @@ THREE = [
         (Aggregate.LONGEST_STREAK, 3),
     ],
 )
-def test_each_aggregate_of_all_time(aggregate: Aggregate, expected: object) -> None:
+def test_each_aggregate_of_all_time(aggregate: Aggregate, expected: Number) -> None:
     assert told(a_trait(aggregate), THREE, at=NOON) == Value(expected)
 
 
@@ -108,7 +116,7 @@ def test_nothing_is_said_of_who_has_no_event(aggregate: Aggregate) -> None:
         (Aggregate.LAST, None),
     ],
 )
-def test_a_window_that_ran_empty(aggregate: Aggregate, expected: object) -> None:
+def test_a_window_that_ran_empty(aggregate: Aggregate, expected: Number | None) -> None:
     trait = a_trait(aggregate, window=Rolling(DAY_US))
 
     assert told(trait, THREE, at=NOON) == Value(expected)
