@@ -64,8 +64,9 @@ MEANINGS: Mapping[str, str] = {
     "memory.loaded_mb": "the highest during a full load",
     "profile.observe_events_per_second": "events written to history and profiles by ObserveEvents, profile and its PostgreSQL"
     " alone: batches of 500 in two lanes, every commit synced, one event in ten answered with a standing",
-    "profile.observe_ratio_to_bare_copy": "the same over COPY of the same rows into a table without an index, in as many"
-    " lanes and transactions, on the same server",
+    "profile.observe_ratio_to_bare_copy": "the same over COPY of the same rows into a table with their key (event_uid) and"
+    " nothing else, in as many lanes and transactions, on the same server",
+    "profile.observe_ratio_to_bare_copy_without_key": "the same with a table that has no key either",
     "profile.segment_count_1m_seconds": "CountSegmentMembers over a million profiles, two conditions on attributes",
     "profile.segment_count_ratio_to_by_hand": "the same over the predicate as one writes it in SQL by hand, on the same server",
     "profile.fanout_profiles_per_second": "StreamRelated over 200,000 followers, all of them to the client",
