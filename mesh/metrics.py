@@ -40,6 +40,10 @@ EVENTS_DUPLICATE = Counter(
     "Events recognised as repeats, by where. Rising: a caller repeats without backing off.",
     ["where"],
 )
+EVENTS_ERASED = Counter(
+    "beckon_events_erased_total",
+    "Events of people who were erased, dropped. Rising: a caller still sends what they do.",
+)
 EVENTS_JUDGED = Counter(
     "beckon_events_judged_total",
     "Events taken from the log and judged. Flat while lag rises: trigger is stuck.",
@@ -53,6 +57,11 @@ ENROLLMENTS = Counter(
     "beckon_enrollments_total",
     "Enrollments that ended or began, by what became of them.",
     ["outcome"],
+)
+IDENTITY_CHANGES = Counter(
+    "beckon_identity_changes_total",
+    "People united or parted, or erased, whose passages followed, by what became of them.",
+    ["change"],
 )
 DECISIONS = Counter(
     "beckon_decisions_total",
@@ -84,6 +93,11 @@ UNMADE = Counter(
     "beckon_messages_unmade_total",
     "Messages that could not be made, by why: data or address missing, template gone, too costly.",
     ["channel", "reason"],
+)
+NOTICES = Gauge(
+    "beckon_notices_owed",
+    "What throttle, delivery and profile have yet to hear of people united or erased. Rising:"
+    " one of them is away or refuses.",
 )
 OUTBOX = Gauge(
     "beckon_outbox_batches",

@@ -3,13 +3,20 @@
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 import grpc.aio
 from beckon.delivery.v1 import delivery_service_pb2 as delivery_pb
 from beckon.delivery.v1 import delivery_service_pb2_grpc as delivery_rpc
+from beckon.delivery.v1 import erasure_service_pb2 as delivery_erasure_pb
+from beckon.delivery.v1 import erasure_service_pb2_grpc as delivery_erasure_rpc
+from beckon.profile.v1 import erasure_service_pb2 as profile_erasure_pb
+from beckon.profile.v1 import erasure_service_pb2_grpc as profile_erasure_rpc
 from beckon.profile.v1 import observation_service_pb2 as profile_pb
 from beckon.profile.v1 import observation_service_pb2_grpc as profile_rpc
+from beckon.throttle.v1 import identity_service_pb2 as identity_pb
+from beckon.throttle.v1 import identity_service_pb2_grpc as identity_rpc
 from beckon.throttle.v1 import throttle_service_pb2 as throttle_pb
 from beckon.throttle.v1 import throttle_service_pb2_grpc as throttle_rpc
 from google.rpc.status_pb2 import Status
@@ -17,12 +24,16 @@ from google.rpc.status_pb2 import Status
 from mesh.errors import from_rpc_error
 from mesh.names import format_name
 from services.trigger.convert.events import to_person
+from services.trigger.convert.identities import to_found
 from services.trigger.convert.sends import to_delivery, to_verdict
+from services.trigger.convert.times import to_us
 from services.trigger.convert.wire import observe_request
-from services.trigger.model import Enrollment, Person, ThrottleVerdict
+from services.trigger.model import Enrollment, Occurrence, Person, ThrottleVerdict
 
 # What is known of a person may take 110 KB: so many fit into an answer.
 _PEOPLE_MAX = 250
+# A thousand events of each may come.
+_QUERIES_MAX = 10
 # A batch of deliveries may hold attributes and properties of each: less than a request may hold.
 _DELIVERY_BYTES_MAX = 3 << 20
 
@@ -35,6 +46,18 @@ class Observed:
     """Event → (number of the standing, standing)."""
     duplicates: frozenset[int]
     failed: Mapping[int, Status]
+    erased: frozenset[int] = frozenset()
+    """Of people who are forgotten: kept nowhere."""
+
+
+@dataclass(frozen=True, slots=True)
+class EventQuery:
+    """What to find of one person."""
+
+    workspace: str
+    profile: str
+    types: frozenset[str]
+    since: datetime
 
 
 class Profile:
@@ -49,6 +72,7 @@ class Profile:
             response_deserializer=profile_pb.ObserveEventsResponse.FromString,
         )
         self._stub = profile_rpc.ObservationServiceStub(channel)
+        self._erasures = profile_erasure_rpc.ErasureServiceStub(channel)
 
     async def observe(
         self, records: Sequence[tuple[int, str, bytes]], standing_types: Sequence[str]
@@ -66,6 +90,7 @@ class Profile:
             },
             frozenset(answer.duplicate_events),
             dict(answer.failed_events),
+            frozenset(answer.erased_events),
         )
 
     async def people(self, profiles: Sequence[tuple[str, str]]) -> dict[tuple[str, str], Person]:
@@ -84,6 +109,36 @@ class Profile:
                 found[name] = to_person(name[1], standing)
         return found
 
+    async def events(self, queries: Sequence[EventQuery]) -> list[list[Occurrence]]:
+        """Return what people did, under any of their ids, in the order of the queries."""
+        found: list[list[Occurrence]] = []
+        for start in range(0, len(queries), _QUERIES_MAX):
+            batch = queries[start : start + _QUERIES_MAX]
+            request = profile_pb.BatchFindEventsRequest(
+                queries=[
+                    profile_pb.BatchFindEventsRequest.Query(
+                        profile=format_name(one.workspace, "profiles", one.profile),
+                        types=sorted(one.types),
+                        since_time_us=to_us(one.since),
+                    )
+                    for one in batch
+                ]
+            )
+            with _translated("profile"):
+                answer: profile_pb.BatchFindEventsResponse = await self._stub.BatchFindEvents(
+                    request
+                )
+            found += [
+                [to_found(one.workspace, one.profile, event) for event in each.events]
+                for one, each in zip(batch, answer.found, strict=True)
+            ]
+        return found
+
+    async def record_erasure(self, request: profile_erasure_pb.RecordErasureRequest) -> None:
+        """Say what a service has removed; repeating it is harmless."""
+        with _translated("profile"):
+            await self._erasures.RecordErasure(request)
+
 
 class Throttle:
     """Throttle's internal half."""
@@ -91,6 +146,7 @@ class Throttle:
     def __init__(self, channel: grpc.aio.Channel) -> None:
         """Ask over `channel`."""
         self._stub = throttle_rpc.ThrottleServiceStub(channel)
+        self._identities = identity_rpc.IdentityServiceStub(channel)
 
     async def reserve(self, sends: Sequence[throttle_pb.Send]) -> list[ThrottleVerdict]:
         """Return a verdict for each send, in order; repeating it is harmless."""
@@ -114,6 +170,17 @@ class Throttle:
         with _translated("throttle"):
             await self._stub.SettleSends(request)
 
+    async def set_identities(self, request: identity_pb.SetIdentitiesRequest) -> None:
+        """Say which ids are one person; repeating it is harmless."""
+        with _translated("throttle"):
+            await self._identities.SetIdentities(request)
+
+    async def erase(self, request: identity_pb.ErasePeopleRequest) -> Mapping[str, int]:
+        """Have people forgotten; return how much was removed. Repeating it is harmless."""
+        with _translated("throttle"):
+            answer: identity_pb.ErasePeopleResponse = await self._identities.ErasePeople(request)
+        return dict(answer.counts)
+
 
 class Delivery:
     """Delivery's internal half."""
@@ -121,6 +188,7 @@ class Delivery:
     def __init__(self, channel: grpc.aio.Channel) -> None:
         """Ask over `channel`."""
         self._stub = delivery_rpc.DeliveryServiceStub(channel)
+        self._erasures = delivery_erasure_rpc.ErasureServiceStub(channel)
 
     async def create(self, sends: Sequence[tuple[throttle_pb.Send, Enrollment, Person]]) -> None:
         """Queue a delivery for each send; repeating it is harmless."""
@@ -155,6 +223,14 @@ class Delivery:
                 )
             )
         return list(answer.canceled)
+
+    async def erase(self, request: delivery_erasure_pb.ErasePeopleRequest) -> Mapping[str, int]:
+        """Have people forgotten; return how much was removed. Repeating it is harmless."""
+        with _translated("delivery"):
+            answer: delivery_erasure_pb.ErasePeopleResponse = await self._erasures.ErasePeople(
+                request
+            )
+        return dict(answer.counts)
 
 
 @dataclass(frozen=True, slots=True)

@@ -66,7 +66,7 @@ class Occurrence:
     type: str
     workspace: str
     profile: str
-    """Id of who did it."""
+    """Under which id the person goes who did it."""
     occur_time: datetime
     """By the corrected clock."""
     receive_time: datetime
@@ -74,6 +74,8 @@ class Occurrence:
     properties_json: bytes
     """The same, as it came."""
     trace: Trace
+    member: str = ""
+    """The id that it came under, when that is another of the person's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,6 +185,14 @@ class Enrollment:
     """Counts its changes in the store; 0: not stored yet."""
     release_time: datetime | None = None
     """When it was last released to throttle."""
+    member: str = ""
+    """The id it was begun under, when the person goes by another: for ever, as sends are named
+    after it."""
+
+    @property
+    def origin(self) -> str:
+        """The id it was begun under."""
+        return self.member or self.key.profile
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,6 +204,54 @@ class Refusal:
     gates: tuple[Gate, ...]
     decide_time: datetime
     campaign_version: int
+    member: str = ""
+    """As of an enrollment."""
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Which ids are one person from now on."""
+
+    workspace: str
+    profile: str
+    """Under which of them she goes."""
+    members: tuple[str, ...]
+    version: int
+    """0: read off how somebody stands, not told by the log."""
+
+
+@dataclass(frozen=True, slots=True)
+class Erasure:
+    """Who is to be forgotten."""
+
+    workspace: str
+    erasure: str
+    """Id of the receipt."""
+    profiles: tuple[str, ...]
+
+
+IdentityChange = Identity | Erasure
+
+
+class NoticeKind(Enum):
+    """What another service is to hear."""
+
+    IDENTITY = "identity"
+    """Throttle: which ids are one person."""
+    ERASE_AT_THROTTLE = "erase_at_throttle"
+    ERASE_AT_DELIVERY = "erase_at_delivery"
+    REMOVAL = "removal"
+    """Profile: what a service has removed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """Something that another service is to hear, until it has answered."""
+
+    id: UUID
+    kind: NoticeKind
+    payload: bytes
+    attempts: int = 0
 
 
 # Verdicts on a trigger event.
@@ -353,6 +411,9 @@ class QuarantineRow:
 class DecisionRow:
     """One decision: what was decided for a profile, a campaign and a trigger event."""
 
+    profile: str
+    member: str
+    """The id that it was begun under, when the person goes by another."""
     campaign: str
     event_uid: UUID
     event_id: str

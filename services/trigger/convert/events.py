@@ -1,6 +1,7 @@
 """Events of the log, standings of profile, and what delivery renders."""
 
 from collections.abc import Callable, ItemsView, Iterator, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
 from uuid import UUID, uuid5
@@ -88,6 +89,14 @@ def to_occurrence(record: LogRecord, event: Event) -> Occurrence:
         properties_json=raw or b"{}",
         trace=Trace(trace_id, parent, sampled),
     )
+
+
+def named(event: Occurrence, profile: str) -> Occurrence:
+    """Return the event as of a person who goes by `profile`; it keeps the id it came under."""
+    if event.profile == profile:
+        return event
+    origin = event.member or event.profile
+    return replace(event, profile=profile, member="" if origin == profile else origin)
 
 
 def traced(record: LogRecord, event: Event) -> Occurrence:

@@ -7,7 +7,7 @@ from google.rpc.status_pb2 import Status
 from mesh.names import format_name
 from services.trigger.convert.sends import send_uid
 from services.trigger.convert.times import to_timestamp
-from services.trigger.model import DecisionRow, EnrollmentState, Key, QuarantineRow
+from services.trigger.model import DecisionRow, EnrollmentState, QuarantineRow
 
 _STATES = {
     None: Decision.STATE_REFUSED,
@@ -20,10 +20,10 @@ _STATES = {
 }
 
 
-def to_decision(workspace: str, profile: str, row: DecisionRow) -> Decision:
+def to_decision(workspace: str, row: DecisionRow) -> Decision:
     """Return a decision as callers see it."""
     decision = Decision(
-        profile=format_name(workspace, "profiles", profile),
+        profile=format_name(workspace, "profiles", row.profile),
         campaign=format_name(workspace, "campaigns", row.campaign),
         event_id=row.event_id,
         state=_STATES[None if row.state is None else EnrollmentState(row.state)],
@@ -44,8 +44,8 @@ def to_decision(workspace: str, profile: str, row: DecisionRow) -> Decision:
         due = max(row.due_time, row.wake_time or row.due_time)
         decision.due_time.CopyFrom(to_timestamp(due))
     if row.state == EnrollmentState.SENT:
-        key = Key(workspace, profile, row.campaign)
-        delivery = str(send_uid(key, row.event_uid, row.channel))
+        origin = row.member or row.profile
+        delivery = str(send_uid(row.campaign, origin, row.event_uid, row.channel))
         decision.delivery = format_name(workspace, "deliveries", delivery)
     return decision
 

@@ -16,7 +16,6 @@ from services.trigger.model import (
     Allowed,
     Deferred,
     Enrollment,
-    Key,
     Person,
     Suppressed,
     ThrottleVerdict,
@@ -27,11 +26,12 @@ def _channel_of(number: int) -> Channel.ValueType:
     return Channel.ValueType(number)
 
 
-def send_uid(key: Key, event: UUID, channel: int) -> UUID:
-    """Return the id of the send of a passage, which is the delivery's too."""
-    return send_id(
-        enrollment_id(event, key.campaign, key.profile), Channel.Name(_channel_of(channel))
-    )
+def send_uid(campaign: str, origin: str, event: UUID, channel: int) -> UUID:
+    """Return the id of the send of a passage, which is the delivery's too.
+
+    By the id that the passage was begun under: united or parted, she gets no second message.
+    """
+    return send_id(enrollment_id(event, campaign, origin), Channel.Name(_channel_of(channel)))
 
 
 def trace_context(passage: Enrollment) -> TraceContext:
@@ -49,7 +49,7 @@ def to_send(passage: Enrollment, person: Person) -> Send:
     """Return what throttle is asked about."""
     key = passage.key
     return Send(
-        send_id=send_uid(key, passage.event.uid, passage.channel).bytes,
+        send_id=send_uid(key.campaign, passage.origin, passage.event.uid, passage.channel).bytes,
         profile=format_name(key.workspace, "profiles", key.profile),
         channel=_channel_of(passage.channel),
         campaign=format_name(key.workspace, "campaigns", key.campaign),

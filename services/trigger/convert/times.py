@@ -25,6 +25,11 @@ def to_timestamp(moment: datetime) -> Timestamp:
     return Timestamp(seconds=microseconds // 1_000_000, nanos=microseconds % 1_000_000 * 1000)
 
 
+def to_us(moment: datetime) -> int:
+    """Return the moment as microseconds since the epoch."""
+    return (moment - _EPOCH) // _MICROSECOND
+
+
 def from_duration(duration: Duration) -> timedelta:
     """Return the span, to the microsecond."""
     return timedelta(seconds=duration.seconds, microseconds=duration.nanos // 1000)

@@ -1,7 +1,7 @@
 """Judges events one after another against what is known and what the turn itself has changed."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from uuid import UUID
 
@@ -22,7 +22,7 @@ from services.trigger.model import (
 )
 from services.trigger.rules.exceptions import judge_exception, stopped
 from services.trigger.rules.gates import passed
-from services.trigger.rules.triggers import enroll, judge_trigger, recipient_of
+from services.trigger.rules.triggers import enroll, judge_trigger, person_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +84,7 @@ def judge_event(
 
     So an event that is both restarts what waits, or stops it and begins anew where
     re-entry lets it; it never stops what it began itself. `people` holds the event's
-    profile and every recipient it names.
+    profile and every recipient it names, by the id named and by the id the person goes by.
     """
     restarted = {
         plan.campaign
@@ -126,14 +126,14 @@ def _except(
         # The campaign may be paused or over: the timer asks.
         at_once=False,
     )
-    ledger.put(restarted)
+    ledger.put(replace(restarted, member=event.member))
     return True
 
 
 def _trigger(
     ledger: Ledger, plan: Plan, event: Occurrence, people: Mapping[str, Person], now: datetime
 ) -> None:
-    recipient, _ = recipient_of(plan, event)
+    recipient, _, _ = person_of(plan, event, people)
     key = plan.key(recipient)
     passages = ledger.passages(key)
     if any(passage.event.uid == event.uid for passage in passages):
@@ -142,7 +142,7 @@ def _trigger(
     verdict = judge_trigger(
         plan,
         event,
-        people.get(recipient),
+        people,
         passages=passages,
         last_entry=ledger.last_entry(key),
         now=now,

@@ -1,5 +1,6 @@
 """May a message whose time has come go out, and what follows from throttle's word?"""
 
+from collections.abc import Iterable
 from dataclasses import replace
 from datetime import datetime, timedelta
 
@@ -12,12 +13,15 @@ from services.trigger.model import (
     Exit,
     Gate,
     Hold,
+    Occurrence,
     Person,
     Plan,
     Release,
+    Stop,
     Suppressed,
     ThrottleVerdict,
 )
+from services.trigger.rules.exceptions import judge_exception
 from services.trigger.rules.gates import passed, refused
 from services.trigger.rules.triggers import exception_known, expiry
 
@@ -71,6 +75,30 @@ def judge_release(
             release_time=now,
         )
     )
+
+
+def asks_for_events(plan: Plan | None, passage: Enrollment, person: Person) -> bool:
+    """Say whether exceptions may have been missed that only their events can tell.
+
+    Of a person whose events come in several places of the log, one may have been judged before
+    the passage was there to be stopped. What an exception without a filter was, the profile says.
+    """
+    if plan is None or not (plan.recipient_property or person.members or passage.member):
+        return False
+    return any(
+        rule.filter is not None or rule.event_type == plan.trigger_type for rule in plan.exceptions
+    )
+
+
+def stopped_meanwhile(
+    plan: Plan, passage: Enrollment, events: Iterable[Occurrence], person: Person, *, now: datetime
+) -> Exit | None:
+    """Return how the passage ends if one of the events was an exception that it has missed."""
+    for event in events:
+        verdict = judge_exception(plan, event, person, passage, now=now)
+        if isinstance(verdict, Stop):
+            return Exit((*passage.gates, verdict.gate))
+    return None
 
 
 def set_back(passage: Enrollment, *, now: datetime) -> Enrollment:

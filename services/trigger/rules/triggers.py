@@ -1,6 +1,7 @@
 """Does an event begin a passage through a campaign?"""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 from services.trigger.model import (
@@ -34,15 +35,34 @@ def recipient_of(plan: Plan, event: Occurrence) -> tuple[str, str]:
     text = str(value) if isinstance(value, int) and not isinstance(value, bool) else value
     if not isinstance(text, str) or not 1 <= len(text) <= _ID_MAX or set(text) - _ID_CHARACTERS:
         return "", f"{plan.recipient_property} holds no profile id"
-    if text == event.profile:
+    if text in (event.profile, event.member):
         return "", f"{plan.recipient_property} names the event's own profile"
     return text, f"{plan.recipient_property} names {text}"
+
+
+def person_of(plan: Plan, event: Occurrence, people: Mapping[str, Person]) -> tuple[str, str, str]:
+    """Return the id that the recipient goes by ('': there is none), the id named, what was seen.
+
+    Args:
+        plan: the campaign.
+        event: of its trigger type.
+        people: at least the recipient, by the id named.
+    """
+    if not plan.recipient_property:
+        return event.profile, event.member or event.profile, "the event's own profile"
+    named, seen = recipient_of(plan, event)
+    person = people.get(named)
+    if person is None or person.profile == named:
+        return named, named, seen
+    if person.profile == event.profile:
+        return "", named, f"{plan.recipient_property} names another id of the event's own profile"
+    return person.profile, named, f"{seen}, who goes by {person.profile}"
 
 
 def judge_trigger(
     plan: Plan,
     event: Occurrence,
-    person: Person | None,
+    people: Mapping[str, Person],
     *,
     passages: Sequence[Enrollment],
     last_entry: datetime | None,
@@ -53,14 +73,15 @@ def judge_trigger(
     Args:
         plan: the campaign, active or paused.
         event: of the campaign's trigger type.
-        person: the recipient; None when the event names none, or nobody asked for it because
-            the campaign is paused.
+        people: the recipient, by the id the event names and by the id the person goes by; none
+            when the event names none.
         passages: the recipient's passages through the campaign that have not ended.
         last_entry: the recipient's latest entry, of all time.
         now: when the gates are asked.
     """
     gates: list[Gate] = []
-    profile, seen = recipient_of(plan, event)
+    profile, named, seen = person_of(plan, event, people)
+    person = people.get(profile)
     checks: tuple[Callable[[], _Checked], ...] = (
         lambda: _campaign_active(plan),
         lambda: _schedule(plan, event, now),
@@ -68,15 +89,17 @@ def judge_trigger(
         lambda: ("recipient", bool(profile), seen),
         lambda: _filter(plan, event, person, now),
         lambda: _exception(plan, event, person, passages),
-        lambda: _reentry(plan, event, last_entry),
+        lambda: reentry(plan, event.occur_time, last_entry),
     )
     for check in checks:
         name, passed, detail = check()
         gates.append(Gate(name, passed, detail, now))
         if not passed:
             key = plan.key(profile or event.profile)
-            return Refuse(Refusal(key, event, tuple(gates), now, plan.version))
-    return Enter(enroll(plan, event, profile, tuple(gates), entry_time=event.occur_time, now=now))
+            member = _member(named, profile) if profile else event.member
+            return Refuse(Refusal(key, event, tuple(gates), now, plan.version, member))
+    entered = enroll(plan, event, profile, tuple(gates), entry_time=event.occur_time, now=now)
+    return Enter(replace(entered, member=_member(named, profile)))
 
 
 def enroll(
@@ -119,6 +142,10 @@ def expiry(plan: Plan, due: datetime) -> datetime:
     """Return when a message that was due at `due` expires: by its own time, or the campaign's."""
     expire = due + plan.time_to_live
     return min(expire, plan.end_time) if plan.end_time else expire
+
+
+def _member(named: str, profile: str) -> str:
+    return "" if named == profile else named
 
 
 def _campaign_active(plan: Plan) -> _Checked:
@@ -187,13 +214,14 @@ def exception_known(plan: Plan, event: Occurrence, person: Person | None) -> str
     return ""
 
 
-def _reentry(plan: Plan, event: Occurrence, last_entry: datetime | None) -> _Checked:
+def reentry(plan: Plan, at: datetime, last_entry: datetime | None) -> _Checked:
+    """Say whether somebody who entered last then may enter again at `at`."""
     if last_entry is None:
         return "reentry", True, "first entry"
     interval = plan.reentry_interval
     if interval is None:
         return "reentry", False, f"once only; entered at {_text(last_entry)}"
-    if interval and event.occur_time < last_entry + interval:
+    if interval and at < last_entry + interval:
         return "reentry", False, f"entered at {_text(last_entry)}, again after {_span(interval)}"
     return "reentry", True, f"entered last at {_text(last_entry)}"
 

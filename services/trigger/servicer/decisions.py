@@ -33,7 +33,7 @@ class DecisionServicer(rpc.DecisionServiceServicer):
             limit=size + 1,
         )
         response = pb.ListDecisionsResponse(
-            decisions=[to_decision(workspace, profile, row) for row in found[:size]]
+            decisions=[to_decision(workspace, row) for row in found[:size]]
         )
         if len(found) > size:
             end = found[size - 1]

@@ -2,6 +2,8 @@
 
 from services.trigger.store.campaigns import CampaignStore
 from services.trigger.store.enrollments import EnrollmentStore
+from services.trigger.store.identities import Gathered, IdentityStore
+from services.trigger.store.notices import NoticeStore, Owed
 from services.trigger.store.positions import PositionStore
 from services.trigger.store.quarantine import QuarantineStore
 from services.trigger.store.records import RecordStore
@@ -20,8 +22,12 @@ __all__ = [
     "CatalogueChanged",
     "Conflict",
     "EnrollmentStore",
+    "Gathered",
+    "IdentityStore",
     "Known",
     "LostPartition",
+    "NoticeStore",
+    "Owed",
     "PositionStore",
     "QuarantineStore",
     "RecordStore",

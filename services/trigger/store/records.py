@@ -25,17 +25,19 @@ class RecordStore:
         before: tuple[datetime, str, UUID] | None,
         limit: int,
     ) -> list[DecisionRow]:
-        """Return decisions about a profile, newest first; '' for a filter asks for all."""
+        """Return decisions about a person, by any id, newest first; a filter of '' asks for all."""
         async with self._database.connection() as connection:
             rows = await connection.fetch(
-                "SELECT * FROM ("
-                "SELECT campaign, event_uid, event_id, state, gates, decide_time, due_time,"
-                " wake_time, campaign_version, channel, trace_id FROM enrollments"
-                " WHERE workspace = $1 AND profile = $2"
+                "WITH person AS (SELECT coalesce((SELECT profile FROM identities"
+                " WHERE workspace = $1 AND member = $2), $2) AS id)"
+                " SELECT * FROM ("
+                "SELECT profile, member, campaign, event_uid, event_id, state, gates, decide_time,"
+                " due_time, wake_time, campaign_version, channel, trace_id FROM enrollments"
+                " WHERE workspace = $1 AND profile = (SELECT id FROM person)"
                 " UNION ALL "
-                "SELECT campaign, event_uid, event_id, NULL, gates, decide_time, NULL, NULL,"
-                " campaign_version, 0, trace_id FROM decisions"
-                " WHERE workspace = $1 AND profile = $2"
+                "SELECT profile, member, campaign, event_uid, event_id, NULL, gates, decide_time,"
+                " NULL, NULL, campaign_version, 0, trace_id FROM decisions"
+                " WHERE workspace = $1 AND profile = (SELECT id FROM person)"
                 ") AS d WHERE ($3 = '' OR campaign = $3) AND ($4 = '' OR event_id = $4)"
                 " AND ($5::timestamptz IS NULL"
                 " OR (decide_time, campaign, event_uid) < ($5, $6::text, $7::uuid))"

@@ -46,6 +46,7 @@ COLUMNS = (
     "template",
     "critical",
     "gates",
+    "member",
 )
 
 _encoder = msgspec.json.Encoder()
@@ -95,6 +96,7 @@ def row_of(passage: Enrollment, lease_until: object) -> tuple[object, ...]:
         passage.template,
         passage.critical,
         write_gates(passage.gates),
+        passage.member,
     )
 
 
@@ -129,4 +131,5 @@ def enrollment_of(row: asyncpg.Record) -> Enrollment:
         template=row["template"],
         critical=row["critical"],
         gates=read_gates(row["gates"]),
+        member=row["member"],
     )

@@ -3,7 +3,7 @@
 # ruff: noqa: S608 — statements are put together from constants of this file only
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import NamedTuple
 from uuid import UUID
@@ -12,6 +12,7 @@ from asyncpg import exceptions as driver
 
 from mesh.postgres import Connection, Database
 from services.trigger.model import Effects, Enrollment, EnrollmentState, Key, Quarantined, Refusal
+from services.trigger.store.people import identities_of, lock_people
 from services.trigger.store.rows import COLUMNS, enrollment_of, row_of, write_gates
 
 
@@ -35,6 +36,8 @@ class Known:
     last_entries: Mapping[Key, datetime]
     turns: Mapping[int, int]
     """Partition → how many commits had judged its people before this was read."""
+    identities: Mapping[tuple[str, str], str] = field(default_factory=dict)
+    """Of the people asked about, under which id they go, as far as passages follow."""
 
 
 class Before(NamedTuple):
@@ -88,12 +91,16 @@ class TurnStore:
     async def know(
         self,
         keys: Collection[Key],
+        people: Collection[tuple[str, str]],
         event_uids: Collection[UUID],
         partitions: Collection[int],
         *,
         now: datetime,
     ) -> Known:
-        """Return the open passages and the latest entries of `keys`, and those of the events."""
+        """Return the open passages and the latest entries of `keys`, and those of the events.
+
+        And who is who of the `people`, given as (workspace, id).
+        """
         if not keys:
             return Known((), {}, {})
         columns = [list(column) for column in zip(*keys, strict=True)]
@@ -103,6 +110,7 @@ class TurnStore:
                 "SELECT partition, turn FROM log_positions WHERE partition = ANY($1::integer[])",
                 list(partitions),
             )
+            identities = await identities_of(connection, people)
             rows = await connection.fetch(
                 "SELECT e.* FROM unnest($1::text[], $2::text[], $3::text[])"
                 " AS k(workspace, profile, campaign)"
@@ -119,7 +127,7 @@ class TurnStore:
                 "SELECT k.workspace, k.profile, k.campaign, greatest("
                 "(SELECT max(e.entry_time) FROM enrollments AS e WHERE e.workspace = k.workspace"
                 " AND e.profile = k.profile AND e.campaign = k.campaign),"
-                "(SELECT o.entry_time FROM entries AS o WHERE o.workspace = k.workspace"
+                "(SELECT max(o.entry_time) FROM entries AS o WHERE o.workspace = k.workspace"
                 " AND o.profile = k.profile AND o.campaign = k.campaign)) AS entry_time"
                 " FROM unnest($1::text[], $2::text[], $3::text[])"
                 " AS k(workspace, profile, campaign)",
@@ -133,6 +141,7 @@ class TurnStore:
                 if row["entry_time"] is not None
             },
             {row["partition"]: row["turn"] for row in turns},
+            identities,
         )
 
     async def commit(
@@ -172,7 +181,7 @@ class TurnStore:
             if new:
                 await _insert(connection, new, lease_until)
             if effects.refusals:
-                await _refuse(connection, effects.refusals)
+                await insert_refusals(connection, effects.refusals)
             if effects.quarantined:
                 await _quarantine(connection, effects.quarantined)
             if effects.replayed:
@@ -222,16 +231,14 @@ async def _move(
 
 
 async def _guard(connection: Connection, guarded: Mapping[Key, Before]) -> None:
-    """Hold the keys against other turns and see that none was faster."""
+    """Hold the people against other turns and unions, and see that none was faster."""
     keys = sorted(guarded)
     columns = [list(column) for column in zip(*keys, strict=True)]
-    await connection.execute(
-        "SELECT pg_advisory_xact_lock(id) FROM (SELECT DISTINCT"
-        " hashtextextended(concat_ws('/', workspace, profile, campaign), 0) AS id"
-        " FROM unnest($1::text[], $2::text[], $3::text[]) AS k(workspace, profile, campaign)"
-        " ORDER BY id) AS ids",
-        *columns,
-    )
+    people = {(key.workspace, key.profile) for key in keys}
+    await lock_people(connection, people)
+    found = await identities_of(connection, people)
+    if any(person != profile for (_, profile), person in found.items()):
+        raise Conflict
     rows = await connection.fetch(
         "SELECT workspace, profile, campaign, max(e.entry_time) AS entry_time,"
         " coalesce(array_agg(e.event_uid) FILTER (WHERE e.state = ANY($4::smallint[])), '{}')"
@@ -298,7 +305,8 @@ def _lease(passage: Enrollment, lease_until: datetime | None) -> datetime | None
     return lease_until if owed else None
 
 
-async def _refuse(connection: Connection, refusals: Sequence[Refusal]) -> None:
+async def insert_refusals(connection: Connection, refusals: Sequence[Refusal]) -> None:
+    """Put refusals on record."""
     await connection.copy_records_to_table(
         "decisions",
         records=[
@@ -310,6 +318,7 @@ async def _refuse(connection: Connection, refusals: Sequence[Refusal]) -> None:
                 one.campaign_version,
                 one.event.trace.trace_id,
                 write_gates(one.gates),
+                one.member,
             )
             for one in refusals
         ],
@@ -323,6 +332,7 @@ async def _refuse(connection: Connection, refusals: Sequence[Refusal]) -> None:
             "campaign_version",
             "trace_id",
             "gates",
+            "member",
         ),
     )
 

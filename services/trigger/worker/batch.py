@@ -59,6 +59,17 @@ class Batch:
     ignored: list[tuple[Occurrence, Stages]] = field(default_factory=list)
     """Events that no campaign wants, and that are traced all the same."""
     read_time: datetime | None = None
+    changes: list["Change"] = field(default_factory=list)
+    """What the log tells of people, in its order."""
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """An event that tells who is who."""
+
+    record: LogRecord
+    event: Event
+    partition: int
 
 
 @dataclass(frozen=True, slots=True)

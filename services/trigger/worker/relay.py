@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import defaultdict, deque
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
 from typing import TypeVar
@@ -24,6 +24,7 @@ from services.trigger.model import (
     Deferred,
     Enrollment,
     EnrollmentState,
+    Erasure,
     Exit,
     Key,
     Person,
@@ -102,6 +103,24 @@ class Relay:
         if len(self._held) >= self._owed_max:
             self._relieved.clear()
 
+    def drop(self, erasure: Erasure) -> None:
+        """Let go of what is owed to people who are erased; what is under way is not caught."""
+        gone = {(erasure.workspace, one) for one in erasure.profiles}
+
+        def erased(passage: Enrollment) -> bool:
+            return not gone.isdisjoint(
+                (
+                    (passage.key.workspace, passage.key.profile),
+                    (passage.key.workspace, passage.origin),
+                )
+            )
+
+        dropped = [one for one, _ in self._sends if erased(one)]
+        dropped += [one for one in self._cancels if erased(one)]
+        self._sends = deque(send for send in self._sends if not erased(send[0]))
+        self._cancels = deque(one for one in self._cancels if not erased(one))
+        self._let_go(dropped)
+
     async def relieved(self, stopping: Stopping) -> None:
         """Return when little enough is owed for more to be taken on."""
         while not self._relieved.is_set() and not stopping.is_set():
@@ -136,14 +155,14 @@ class Relay:
         cancels = [one for one in claimed if one.state is EnrollmentState.CANCELING]
         if sends:
             people = await self._peers.profile.people(
-                sorted({(one.key.workspace, one.key.profile) for one in sends})
+                sorted({(one.key.workspace, one.origin) for one in sends})
             )
             catalogue = await self._catalogues.reload()
             released: list[Send] = []
             stopped: list[Enrollment] = []
             for passage in sends:
                 plan = catalogue.plans.get((passage.key.workspace, passage.key.campaign))
-                person = people[passage.key.workspace, passage.key.profile]
+                person = people[passage.key.workspace, passage.origin]
                 try:
                     verdict = judge_owed(plan, passage, person, now=now)
                 except Exception:  # it is claimed again when its lease runs out, until it expires
@@ -203,10 +222,13 @@ class Relay:
             metrics.WORKER_FAILURES.labels(worker="relay").inc()
             log.exception("relay_failed", sends=len(sends), cancels=len(cancels))
         finally:
-            for passage in (*(one for one, _ in sends), *cancels):
-                self._held.pop(_name(passage), None)
-            if len(self._held) < self._owed_max:
-                self._relieved.set()
+            self._let_go([*(one for one, _ in sends), *cancels])
+
+    def _let_go(self, passages: Iterable[Enrollment]) -> None:
+        for passage in passages:
+            self._held.pop(_name(passage), None)
+        if len(self._held) < self._owed_max:
+            self._relieved.set()
 
     async def _send(self, sends: Sequence[Send], stopping: Stopping) -> None:
         """Reserve, create, settle. Each may be repeated without a second message."""
@@ -260,7 +282,7 @@ class Relay:
     async def _cancel(self, cancels: Sequence[Enrollment], stopping: Stopping) -> None:
         items = [
             (
-                send_uid(one.key, one.event.uid, one.channel).bytes,
+                send_uid(one.key.campaign, one.origin, one.event.uid, one.channel).bytes,
                 format_name(one.key.workspace, "profiles", one.key.profile),
             )
             for one in cancels

@@ -1,10 +1,11 @@
 """Releases passages whose time has come, each judged again."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
+from uuid import UUID
 
 import structlog
 
@@ -12,17 +13,30 @@ from mesh import metrics
 from mesh.clock import Clock
 from mesh.errors import MeshError
 from mesh.eventlog import EventLog
+from mesh.ids import shard_of
 from mesh.server import Stopping
 from mesh.wake import Wake
-from services.trigger.clients import Profile
-from services.trigger.model import Enrollment, EnrollmentState, Exit, Hold, Person, Release
-from services.trigger.rules import judge_release, set_back
-from services.trigger.store import CatalogueChanged, EnrollmentStore
+from services.trigger.clients import EventQuery, Profile
+from services.trigger.model import (
+    Enrollment,
+    EnrollmentState,
+    Exit,
+    Hold,
+    Identity,
+    Key,
+    Occurrence,
+    Person,
+    Plan,
+    Release,
+)
+from services.trigger.rules import asks_for_events, judge_release, set_back, stopped_meanwhile
+from services.trigger.store import CatalogueChanged, EnrollmentStore, PositionStore
 from services.trigger.worker.catalogue import Catalogues
 from services.trigger.worker.partitions import Partitions
 from services.trigger.worker.spans import record_wait
 
 if TYPE_CHECKING:
+    from services.trigger.worker.identities import Identities
     from services.trigger.worker.relay import Relay
 
 log = structlog.get_logger(__name__)
@@ -32,7 +46,11 @@ _LOOK = timedelta(seconds=1)
 _FAILED_SECONDS = 1.0
 # How soon the log is asked again when what is unread in it holds a passage back.
 _BEHIND_SECONDS = 0.02
+# How soon those are looked at again of whom the log has yet to tell who they are.
+_HELD_SECONDS = 0.2
 _ATTEMPTS_MAX = 20
+# For so long the log may take to tell that somebody goes by another id.
+_HELD_MAX = timedelta(seconds=60)
 
 
 class Timers:
@@ -49,14 +67,16 @@ class Timers:
         profile: Profile,
         catalogues: Catalogues,
         partitions: Partitions,
+        positions: PositionStore,
         log_: EventLog,
         clock: Clock,
         lease: timedelta,
         batch_max: int,
         traced: bool,
     ) -> None:
-        """Take what timers need; `relay` is to be set before they run."""
+        """Take what timers need; `relay` and `identities` are to be set before they run."""
         self._store = store
+        self._positions = positions
         self._log = log_
         self._profile = profile
         self._catalogues = catalogues
@@ -68,7 +88,11 @@ class Timers:
         self._wake = Wake()
         self._next: datetime | None = None
         self._behind = False
+        self._holds = False
+        # Since when passages are held back whose people go by other ids than they do.
+        self._held: dict[tuple[Key, UUID], datetime] = {}
         self.relay: Relay
+        self.identities: Identities
 
     def expect(self, wake_time: datetime) -> None:
         """Hear that a passage waits until then."""
@@ -101,9 +125,7 @@ class Timers:
         if not until:
             return 0
         due = await self._store.due(until, limit=self._batch_max)
-        if due:
-            await self._fire(due)
-        return len(due)
+        return await self._fire(due) if due else 0
 
     async def _judged_until(self) -> dict[int, datetime]:
         """Return, per partition held, up to when nothing in the log is left to be judged."""
@@ -136,41 +158,38 @@ class Timers:
             left = _LOOK if self._next is None else min(_LOOK, self._next - now)
             if left <= timedelta(0):
                 if self._behind:
-                    await stopping.wait(_BEHIND_SECONDS)
+                    await stopping.wait(_HELD_SECONDS if self._holds else _BEHIND_SECONDS)
                 return
             before = self._next
             await self._wake.wait(stopping, seconds=left.total_seconds())
             if self._next == before or stopping.is_set():
                 return
 
-    async def _fire(self, due: Sequence[Enrollment]) -> None:
-        """Gather how the people stand now, judge, commit."""
+    async def _fire(self, due: Sequence[Enrollment]) -> int:
+        """Gather how the people stand now, judge, commit; return how many were judged."""
+        # By the id that each was begun under: the person may have been parted since.
         people = await self._profile.people(
-            sorted({(one.key.workspace, one.key.profile) for one in due})
+            sorted({(one.key.workspace, one.origin) for one in due})
         )
+        due = await self._ready(due, people)
+        if not due:
+            return 0
+        events = await self._missed(due, people)
         for _ in range(_ATTEMPTS_MAX):
             catalogue = self._catalogues.current
             if not catalogue.version:
                 catalogue = await self._catalogues.reload()
             now = self._clock.now()
-            after: list[Enrollment] = []
-            for passage in due:
-                plan = catalogue.plans.get((passage.key.workspace, passage.key.campaign))
-                person = people[passage.key.workspace, passage.key.profile]
-                try:
-                    verdict = judge_release(plan, passage, person, now=now)
-                except Exception:  # one passage must not stop all timers
-                    metrics.WORKER_FAILURES.labels(worker="timers").inc()
-                    log.exception("passage_not_judged", campaign=passage.key.campaign)
-                    after.append(set_back(passage, now=now))
-                    continue
-                match verdict:
-                    case Release(released):
-                        after.append(released)
-                    case Hold():
-                        after.append(replace(passage, wake_time=None))
-                    case Exit(gates):
-                        after.append(replace(passage, state=EnrollmentState.EXITED, gates=gates))
+            after = [
+                _judged(
+                    catalogue.plans.get((one.key.workspace, one.key.campaign)),
+                    one,
+                    people[one.key.workspace, one.origin],
+                    events.get(_name(one), ()),
+                    now,
+                )
+                for one in due
+            ]
             try:
                 written = await self._store.settle(
                     after, lease_until=now + self._lease, catalogue_version=catalogue.version
@@ -179,9 +198,97 @@ class Timers:
                 await self._catalogues.reload()
                 continue
             self._follow_up([one for one in after if (one.key, one.event.uid) in written], people)
-            return
+            return len(due)
         # Others change campaigns faster than we judge: the next turn finds the same passages.
         await asyncio.sleep(0)
+        return len(due)
+
+    async def _ready(
+        self, due: Sequence[Enrollment], people: Mapping[tuple[str, str], Person]
+    ) -> list[Enrollment]:
+        """Return those that may be judged; the others are due again at once, or soon.
+
+        Whose person goes by another id than the passage waits until the log has told: then it is
+        judged with all that she did under the others. Whose person has ids in other partitions
+        waits until those are judged as far.
+        """
+        names = {_name(one) for one in due}
+        self._held = {name: since for name, since in self._held.items() if name in names}
+        now = self._clock.now()
+        behind = await self._behind_of(due, people)
+        ready: list[Enrollment] = []
+        held: list[Enrollment] = []
+        moved: dict[Identity, None] = {}
+        for passage in due:
+            person = people[passage.key.workspace, passage.origin]
+            if person.profile != passage.key.profile:
+                since = self._held.setdefault(_name(passage), now)
+                if now - since >= _HELD_MAX:
+                    ids = (*person.members, passage.origin, person.profile)
+                    moved[
+                        Identity(passage.key.workspace, person.profile, tuple(sorted({*ids})), 0)
+                    ] = None
+                held.append(passage)
+            elif behind and self._waits_for(passage, person, behind):
+                held.append(passage)
+            else:
+                ready.append(passage)
+        for identity in moved:
+            # The log should have told by now. The profile was asked just now: it knows.
+            await self.identities.overrule(identity)
+        # They are not counted as work done, so that the next look is a moment away.
+        self._holds = bool(held)
+        self._behind = self._behind or self._holds
+        return ready
+
+    async def _behind_of(
+        self, due: Sequence[Enrollment], people: Mapping[tuple[str, str], Person]
+    ) -> dict[int, datetime]:
+        """Return since when partitions are unread in which people of `due` have other ids."""
+        wanted = {
+            self._partition(one.key.workspace, member)
+            for one in due
+            for member in people[one.key.workspace, one.origin].members
+        }
+        unread: dict[int, datetime] = {}
+        if wanted:
+            positions = await self._positions.read(sorted(wanted))
+            unread = await self._log.oldest_unread(positions)
+        return unread
+
+    def _waits_for(
+        self, passage: Enrollment, person: Person, behind: Mapping[int, datetime]
+    ) -> bool:
+        due = passage.wake_time or passage.due_time
+        return any(
+            (since := behind.get(self._partition(passage.key.workspace, member))) is not None
+            and since <= due
+            for member in person.members
+        )
+
+    def _partition(self, workspace: str, profile: str) -> int:
+        return shard_of(workspace, profile) % self._log.partitions
+
+    async def _missed(
+        self, due: Sequence[Enrollment], people: Mapping[tuple[str, str], Person]
+    ) -> dict[tuple[Key, UUID], list[Occurrence]]:
+        """Return what people did that other partitions may have judged before a passage began."""
+        catalogue = self._catalogues.current
+        queries: dict[tuple[Key, UUID], EventQuery] = {}
+        for passage in due:
+            plan = catalogue.plans.get((passage.key.workspace, passage.key.campaign))
+            person = people[passage.key.workspace, passage.origin]
+            if plan is not None and asks_for_events(plan, passage, person):
+                queries[_name(passage)] = EventQuery(
+                    passage.key.workspace,
+                    passage.key.profile,
+                    frozenset(rule.event_type for rule in plan.exceptions),
+                    passage.event.occur_time,
+                )
+        if not queries:
+            return {}
+        found = await self._profile.events(list(queries.values()))
+        return dict(zip(queries, found, strict=True))
 
     def _follow_up(
         self, passages: Sequence[Enrollment], people: dict[tuple[str, str], Person]
@@ -192,8 +299,37 @@ class Timers:
                 if self._traced:
                     record_wait(passage, passage.release_time or passage.due_time)
                 stored = replace(passage, revision=passage.revision + 1)
-                released.append((stored, people[passage.key.workspace, passage.key.profile]))
+                released.append((stored, people[passage.key.workspace, passage.origin]))
             elif passage.state is EnrollmentState.EXITED:
                 metrics.ENROLLMENTS.labels(outcome="exited").inc()
         metrics.BATCH_SIZE.labels(worker="timers").observe(len(passages))
         self.relay.offer(released)
+
+
+def _judged(
+    plan: Plan | None,
+    passage: Enrollment,
+    person: Person,
+    events: Sequence[Occurrence],
+    now: datetime,
+) -> Enrollment:
+    """Return the passage as it is to stand, now that its time has come."""
+    try:
+        verdict = judge_release(plan, passage, person, now=now)
+        if plan is not None and events and isinstance(verdict, Release):
+            verdict = stopped_meanwhile(plan, passage, events, person, now=now) or verdict
+    except Exception:  # one passage must not stop all timers
+        metrics.WORKER_FAILURES.labels(worker="timers").inc()
+        log.exception("passage_not_judged", campaign=passage.key.campaign)
+        return set_back(passage, now=now)
+    match verdict:
+        case Release(released):
+            return released
+        case Hold():
+            return replace(passage, wake_time=None)
+        case Exit(gates):
+            return replace(passage, state=EnrollmentState.EXITED, gates=gates)
+
+
+def _name(passage: Enrollment) -> tuple[Key, UUID]:
+    return passage.key, passage.event.uid

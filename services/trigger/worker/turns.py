@@ -14,25 +14,29 @@ from prometheus_client import Counter
 
 from mesh import metrics
 from mesh.clock import Clock
+from mesh.errors import MeshError
 from mesh.eventlog import Record
 from mesh.tracing import trace_of
 from services.trigger.clients import Observed, Profile
 from services.trigger.convert.events import (
     bug,
+    named,
     quarantined_event,
     quarantined_record,
     to_occurrence,
     to_person,
     traced,
 )
+from services.trigger.convert.identities import is_change, to_change
 from services.trigger.model import (
     Effects,
     Enrollment,
     EnrollmentState,
+    Identity,
     Key,
     Person,
 )
-from services.trigger.rules import Ledger, judge_event, recipient_of
+from services.trigger.rules import Ledger, judge_event
 from services.trigger.store import (
     Before,
     CatalogueChanged,
@@ -41,8 +45,17 @@ from services.trigger.store import (
     LostPartition,
     TurnStore,
 )
-from services.trigger.worker.batch import Batch, Item, Judged, ReadRecord, Stages
+from services.trigger.worker.batch import Batch, Change, Item, Judged, ReadRecord, Stages
 from services.trigger.worker.catalogue import Catalogue, Catalogues
+from services.trigger.worker.concerns import (
+    Concerns,
+    Someone,
+    concerns_of,
+    people_around,
+    recipients_of,
+    renamed,
+)
+from services.trigger.worker.identities import Identities
 from services.trigger.worker.partitions import Partitions
 from services.trigger.worker.relay import Relay
 from services.trigger.worker.spans import record_ignored, record_turn
@@ -53,9 +66,6 @@ log = structlog.get_logger(__name__)
 # Somebody changes campaigns or passages faster than we judge: give way for a moment.
 _ATTEMPTS_MAX = 20
 _NOBODY = UUID(int=0)
-
-Someone = tuple[str, str]
-"""Workspace and profile id."""
 
 
 class Turns:
@@ -70,6 +80,7 @@ class Turns:
         partitions: Partitions,
         relay: Relay,
         timers: Timers,
+        identities: Identities,
         clock: Clock,
         lease: timedelta,
         trace_ratio: float | None,
@@ -81,6 +92,7 @@ class Turns:
         self._partitions = partitions
         self._relay = relay
         self._timers = timers
+        self._identities = identities
         self._clock = clock
         self._lease = lease
         self._sample_below = None if trace_ratio is None else round(trace_ratio * 2**32)
@@ -122,11 +134,17 @@ class Turns:
         )
         stages = Stages(append_time=None, read_time=self._clock.now())
         wanted: list[Item] = []
+        types = self._catalogues.current.types
         for _, record, event, partition in items:
+            if is_change(event.type):
+                batch.changes.append(Change(record, event, partition))
+                if event.type not in types:
+                    continue
             actor = people[record.workspace, _profile_id(event)]
             item = self._item(batch, record, event, partition, actor, stages)
             if item is not None:
                 wanted.append(item)
+        await self._follow(batch)
         await self._judge_and_commit(batch, wanted, None)
 
     def _batch(
@@ -159,6 +177,8 @@ class Turns:
             types = catalogue.types
             observed, times = await self._observe(batch, types)
             items = self._items(batch, observed, types, times)
+            # Before anything is judged, and again if all this is done again: it may be told twice.
+            await self._follow(batch)
             if await self._judge_and_commit(batch, items, types):
                 break
             # Campaigns with other event types came in: ask again, which profile answers alike.
@@ -187,6 +207,7 @@ class Turns:
         items: list[Item] = []
         people: dict[int, Person] = {}
         batch.ignored.clear()
+        batch.changes.clear()
         failed, duplicates, standings = observed.failed, observed.duplicates, observed.standings
         now = self._clock.now()
         number = -1
@@ -198,6 +219,13 @@ class Turns:
                     self._set_aside(
                         batch, parsed, event, failed[number], record.partition, observed=False
                     )
+                    continue
+                if is_change(event.type) and number not in duplicates:
+                    # Also of people who are erased: that is what it tells.
+                    batch.changes.append(Change(parsed, event, record.partition))
+                if number in observed.erased:
+                    # Kept nowhere, by profile either.
+                    metrics.EVENTS_ERASED.inc(not is_change(event.type))
                     continue
                 if event.type not in types or number in duplicates:
                     if self._sample_below is not None and _sampled(event, self._sample_below):
@@ -222,11 +250,21 @@ class Turns:
         stages: Stages,
     ) -> Item | None:
         try:
-            occurrence = to_occurrence(record, event)
+            occurrence = named(to_occurrence(record, event), actor.profile)
         except Exception as failure:  # noqa: BLE001 — one event must not stop its partition
             self._fail(batch, record, event, failure, partition)
             return None
         return Item(record, event, partition, occurrence, actor, stages)
+
+    async def _follow(self, batch: Batch) -> None:
+        """Let passages follow the people, before anybody is judged by them."""
+        for change in batch.changes:
+            try:
+                await self._identities.follow(to_change(change.record, change.event))
+            except MeshError:
+                raise
+            except Exception as failure:  # noqa: BLE001 — one event must not stop its partition
+                self._fail(batch, change.record, change.event, failure, change.partition)
 
     async def _judge_and_commit(
         self, batch: Batch, items: list[Item], types: frozenset[str] | None
@@ -279,32 +317,21 @@ class Turns:
         if not items:
             return Judged(Effects(), {}, {}, {}), items
         now = self._clock.now()
-        keys, guarded, recipients = _concerns(items, catalogue, thorough=thorough)
-        known = (
-            await self._store.know(
-                keys,
-                [item.occurrence.uid for item in items],
-                {item.partition for item in items},
-                now=now,
-            )
-            if keys
-            else Known((), {}, {})
-        )
+        recipients = recipients_of(items, catalogue)
         people = await self._profile.people(sorted(recipients)) if recipients else {}
+        items, people, concerns, known = await self._know(
+            items, people, catalogue, thorough=thorough, now=now
+        )
         while True:
             ledger = Ledger(known.passages, known.last_entries)
             around_of: dict[UUID, dict[str, Person]] = {}
             failed: Item | None = None
             for item in items:
                 event = item.occurrence
-                around = {event.profile: item.actor}
-                for plan in catalogue.book(event.workspace).triggers.get(event.type, ()):
-                    if plan.recipient_property:
-                        recipient, _ = recipient_of(plan, event)
-                        if recipient:
-                            around[recipient] = people[event.workspace, recipient]
+                book = catalogue.book(event.workspace)
+                around = people_around(item, people, book)
                 try:
-                    judge_event(ledger, catalogue.book(event.workspace), event, around, now=now)
+                    judge_event(ledger, book, event, around, now=now)
                 except Exception as failure:  # noqa: BLE001 — one event must not stop its partition
                     self._fail(batch, item.record, item.event, failure, item.partition)
                     failed = item
@@ -320,7 +347,52 @@ class Turns:
             for passage in effects.enrollments
             if not passage.revision
         }
-        return Judged(effects, concerned, _before(known, guarded), known.turns), items
+        return Judged(effects, concerned, _before(known, concerns.guarded), known.turns), items
+
+    async def _know(
+        self,
+        items: list[Item],
+        people: dict[Someone, Person],
+        catalogue: Catalogue,
+        *,
+        thorough: bool,
+        now: datetime,
+    ) -> tuple[list[Item], dict[Someone, Person], Concerns, Known]:
+        """Return what judging is to know, with everybody under the id that passages are under.
+
+        How somebody stands may be older or newer than what the log has told of people: what
+        passages follow is what counts here, so that no two turns know one person by two names.
+        """
+        tried: set[Identity] = set()
+        while True:
+            concerns = concerns_of(items, people, catalogue, thorough=thorough)
+            if not concerns.keys:
+                return items, people, concerns, Known((), {}, {})
+            asked = concerns.asked
+            known = await self._store.know(
+                concerns.keys,
+                asked,
+                [item.occurrence.uid for item in items],
+                {item.partition for item in items},
+                now=now,
+            )
+            unheard = {
+                Identity(one[0], united[0], united[1:], 0)
+                for one, united in asked.items()
+                if united and one not in known.identities
+            } - tried
+            if unheard:
+                # Profile has united them, the log has not told yet: do not wait for it.
+                tried |= unheard
+                for identity in unheard:
+                    await self._identities.set(identity)
+                continue
+            if not known.identities:
+                return items, people, concerns, known
+            before = items, people
+            items, people = renamed(items, people, known.identities)
+            if items is before[0] and people is before[1]:
+                return items, people, concerns.guarding(known.identities), known
 
     def _follow_up(
         self, items: list[Item], judged: Judged, begun: datetime, judged_at: datetime
@@ -380,34 +452,6 @@ class Turns:
                 now=self._clock.now(),
             )
         )
-
-
-def _concerns(
-    items: Iterable[Item], catalogue: Catalogue, *, thorough: bool
-) -> tuple[set[Key], set[Key], set[Someone]]:
-    """Return the keys to look up, those that others may touch too, and recipients to ask about."""
-    keys: set[Key] = set()
-    guarded: set[Key] = set()
-    recipients: set[Someone] = set()
-    for item in items:
-        event = item.occurrence
-        book = catalogue.book(event.workspace)
-        for plan in book.exceptions.get(event.type, ()):
-            keys.add(plan.key(event.profile))
-            if plan.recipient_property:
-                guarded.add(plan.key(event.profile))
-        for plan in book.triggers.get(event.type, ()):
-            recipient, _ = recipient_of(plan, event)
-            if not recipient:
-                continue
-            # Where everybody may enter with every event, nothing that was matters.
-            if thorough or plan.exceptions or plan.reentry_interval != timedelta(0):
-                keys.add(plan.key(recipient))
-            if plan.recipient_property:
-                keys.add(plan.key(recipient))
-                guarded.add(plan.key(recipient))
-                recipients.add((event.workspace, recipient))
-    return keys, guarded, recipients
 
 
 def _before(known: Known, guarded: Iterable[Key]) -> dict[Key, Before]:

@@ -12,13 +12,17 @@ from services.trigger.config import WorkerSettings
 from services.trigger.store import (
     CampaignStore,
     EnrollmentStore,
+    IdentityStore,
+    NoticeStore,
     PositionStore,
     QuarantineStore,
     TurnStore,
 )
 from services.trigger.worker.catalogue import Catalogues
 from services.trigger.worker.housekeeping import Housekeeping
+from services.trigger.worker.identities import Identities
 from services.trigger.worker.lanes import Lane
+from services.trigger.worker.notices import Notices
 from services.trigger.worker.partitions import Partitions
 from services.trigger.worker.relay import Relay
 from services.trigger.worker.replays import Replays
@@ -58,6 +62,7 @@ class Worker:
             profile=peers.profile,
             catalogues=self.catalogues,
             partitions=self.partitions,
+            positions=self._positions,
             log_=event_log,
             clock=clock,
             lease=settings.send_lease,
@@ -78,6 +83,18 @@ class Worker:
             traced=trace_ratio is not None,
         )
         self.timers.relay = self.relay
+        self.notices = Notices(store=NoticeStore(database), peers=peers, clock=clock)
+        self.identities = Identities(
+            store=IdentityStore(database, partitions=count),
+            profile=peers.profile,
+            catalogues=self.catalogues,
+            clock=clock,
+            lease=settings.send_lease,
+            expect=self.timers.expect_passage,
+            owe=self.notices.owe,
+            drop=self.relay.drop,
+        )
+        self.timers.identities = self.identities
         self.turns = Turns(
             store=TurnStore(database),
             profile=peers.profile,
@@ -85,6 +102,7 @@ class Worker:
             partitions=self.partitions,
             relay=self.relay,
             timers=self.timers,
+            identities=self.identities,
             clock=clock,
             lease=settings.send_lease,
             trace_ratio=trace_ratio,
@@ -133,6 +151,7 @@ class Worker:
             group.create_task(self.timers.run(stopping))
             group.create_task(self.relay.run(stopping))
             group.create_task(self.replays.run(stopping))
+            group.create_task(self.notices.run(stopping))
             group.create_task(self.housekeeping.run(stopping))
             for lane in self.lanes:
                 group.create_task(lane.run(stopping))

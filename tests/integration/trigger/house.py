@@ -105,6 +105,8 @@ class House:
         while await one.timers.run_once():
             pass
         await one.relay.drain(self.stopping)
+        while await one.notices.run_once():
+            pass
 
     async def judge(self, worker: Worker | None = None) -> None:
         """Judge all that is in the log; what is released stays with the worker."""

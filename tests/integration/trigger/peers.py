@@ -16,9 +16,15 @@ import grpc.aio
 import msgspec
 from beckon.delivery.v1 import delivery_service_pb2 as delivery_pb
 from beckon.delivery.v1 import delivery_service_pb2_grpc as delivery_rpc
+from beckon.delivery.v1 import erasure_service_pb2 as delivery_erasure_pb
+from beckon.delivery.v1 import erasure_service_pb2_grpc as delivery_erasure_rpc
 from beckon.ingest.v1.event_pb2 import Event, LogRecord
+from beckon.profile.v1 import erasure_service_pb2 as erasure_pb
+from beckon.profile.v1 import erasure_service_pb2_grpc as erasure_rpc
 from beckon.profile.v1 import observation_service_pb2 as profile_pb
 from beckon.profile.v1 import observation_service_pb2_grpc as profile_rpc
+from beckon.throttle.v1 import identity_service_pb2 as identity_pb
+from beckon.throttle.v1 import identity_service_pb2_grpc as identity_rpc
 from beckon.throttle.v1 import throttle_service_pb2 as throttle_pb
 from beckon.throttle.v1 import throttle_service_pb2_grpc as throttle_rpc
 from google.rpc.status_pb2 import Status
@@ -75,14 +81,16 @@ class Faults:
 
 @dataclass
 class Known:
-    """A profile in memory."""
+    """What was recorded under one id."""
 
     attributes: dict[str, Any] = field(default_factory=dict)
     counters: dict[str, tuple[int, int, int]] = field(default_factory=dict)
     time_zone: str = ""
+    traits: dict[str, float] = field(default_factory=dict)
+    events: list[profile_pb.BatchFindEventsResponse.Event] = field(default_factory=list)
 
 
-class MemoryProfile(profile_rpc.ObservationServiceServicer):
+class MemoryProfile(profile_rpc.ObservationServiceServicer, erasure_rpc.ErasureServiceServicer):
     """Observes events; one that carries the property `unkeepable` is refused."""
 
     def __init__(self, faults: Faults) -> None:
@@ -90,12 +98,63 @@ class MemoryProfile(profile_rpc.ObservationServiceServicer):
         self.profiles: dict[str, Known] = defaultdict(Known)
         self.history: dict[str, list[str]] = defaultdict(list)
         self.keep_all = False
+        self.unions: list[set[str]] = []
+        self.roots: dict[str, str] = {}
+        self.erased: set[str] = set()
+        self.removals: dict[tuple[str, str], dict[str, int]] = {}
         self._places: dict[str, tuple[int, str]] = {}
         self._answers: dict[tuple[int, str, int], profile_pb.Standing] = {}
 
     def forget(self, event_id: str, workspace: str = "acme") -> None:
         """Forget an event id, as after seven days."""
         del self._places[f"{workspace}/{event_id}"]
+
+    def unite(self, root: str, *others: str, workspace: str = "acme") -> None:
+        """Make ids one person from now on."""
+        names = {f"workspaces/{workspace}/profiles/{one}" for one in (root, *others)}
+        self.unions = [one for one in self.unions if not one & names] + [
+            names.union(*(one for one in self.unions if one & names))
+        ]
+        for name in names:
+            self.roots[name] = f"workspaces/{workspace}/profiles/{root}"
+
+    def part(self, *ids: str, workspace: str = "acme") -> None:
+        """Make each of the ids a person of its own again."""
+        names = {f"workspaces/{workspace}/profiles/{one}" for one in ids}
+        self.unions = [one - names for one in self.unions]
+        for name in names:
+            self.roots.pop(name, None)
+
+    def erase(self, *ids: str, workspace: str = "acme") -> None:
+        """Forget people; refuse what they do from now on."""
+        for name in (f"workspaces/{workspace}/profiles/{one}" for one in ids):
+            self.profiles.pop(name, None)
+            self.erased.add(name)
+
+    async def BatchFindEvents(
+        self, request: profile_pb.BatchFindEventsRequest, context: Any
+    ) -> profile_pb.BatchFindEventsResponse:
+        return await self.faults.around("BatchFindEvents", context, lambda: self._find(request))
+
+    async def RecordErasure(
+        self, request: erasure_pb.RecordErasureRequest, context: Any
+    ) -> erasure_pb.RecordErasureResponse:
+        return await self.faults.around("RecordErasure", context, lambda: self._record(request))
+
+    async def CreateErasure(
+        self, request: erasure_pb.CreateErasureRequest, context: Any
+    ) -> erasure_pb.Erasure:
+        raise NotImplementedError  # not trigger's to ask
+
+    async def GetErasure(
+        self, request: erasure_pb.GetErasureRequest, context: Any
+    ) -> erasure_pb.Erasure:
+        raise NotImplementedError  # not trigger's to ask
+
+    async def ListErasures(
+        self, request: erasure_pb.ListErasuresRequest, context: Any
+    ) -> erasure_pb.ListErasuresResponse:
+        raise NotImplementedError  # not trigger's to ask
 
     async def ObserveEvents(
         self, request: profile_pb.ObserveEventsRequest, context: Any
@@ -154,11 +213,16 @@ class MemoryProfile(profile_rpc.ObservationServiceServicer):
         elif self._places[uid] != place:
             response.duplicate_events.append(number)
             return
+        if event.profile in self.erased:
+            response.erased_events.append(number)
+            return
         if event.type in types:
             response.event_standings[number] = len(response.standings)
             response.standings.append(self._answers[*place, index])
 
     def _keep(self, record: LogRecord, event: Event) -> None:
+        if event.profile in self.erased:
+            return
         known = self.profiles[event.profile]
         self.history[event.profile].append(event.event_id)
         occurred = record.receive_time_us
@@ -166,26 +230,82 @@ class MemoryProfile(profile_rpc.ObservationServiceServicer):
             occurred = event.occur_time.ToMicroseconds() + record.clock_offset_us
         count, first, last = known.counters.get(event.type, (0, occurred, occurred))
         known.counters[event.type] = (count + 1, min(first, occurred), max(last, occurred))
+        known.events.append(
+            profile_pb.BatchFindEventsResponse.Event(
+                event_id=event.event_id,
+                type=event.type,
+                occur_time_us=occurred,
+                receive_time_us=record.receive_time_us,
+                properties_json=event.properties_json,
+                profile_id=event.profile.rpartition("/")[2],
+            )
+        )
         if event.type == "profile_updated":
             known.attributes |= msgspec.json.decode(event.properties_json)
 
+    def _ids(self, name: str) -> list[str]:
+        """Return all ids of a person."""
+        return sorted(next((one for one in self.unions if name in one), {name}))
+
     def _standing(self, name: str) -> profile_pb.Standing:
-        known = self.profiles.get(name, Known())
+        ids = self._ids(name)
+        root = self.roots.get(name, name)
+        parts = [self.profiles[one] for one in ids if one in self.profiles]
+        own = self.profiles.get(root, Known())
+        counters: dict[str, tuple[int, int, int]] = {}
+        for part in parts:
+            for type_, (count, first, last) in part.counters.items():
+                before = counters.get(type_, (0, first, last))
+                counters[type_] = (
+                    before[0] + count,
+                    min(before[1], first),
+                    max(before[2], last),
+                )
+        attributes = {key: value for part in parts for key, value in part.attributes.items()}
         return profile_pb.Standing(
-            attributes_json=msgspec.json.encode(known.attributes),
-            time_zone=known.time_zone,
+            attributes_json=msgspec.json.encode(attributes),
+            time_zone=own.time_zone,
             counters=[
                 profile_pb.Standing.Counter(
                     type=type_, count=count, first_time_us=first, last_time_us=last
                 )
-                for type_, (count, first, last) in known.counters.items()
+                for type_, (count, first, last) in counters.items()
             ],
-            first_seen_time_us=min((one[1] for one in known.counters.values()), default=0),
-            last_seen_time_us=max((one[2] for one in known.counters.values()), default=0),
+            first_seen_time_us=min((one[1] for one in counters.values()), default=0),
+            last_seen_time_us=max((one[2] for one in counters.values()), default=0),
+            profile_id="" if root == name else root.rpartition("/")[2],
+            traits_json=msgspec.json.encode(own.traits) if own.traits else b"",
+            member_ids=[one.rpartition("/")[2] for one in ids] if len(ids) > 1 else [],
         )
 
+    def _find(
+        self, request: profile_pb.BatchFindEventsRequest
+    ) -> profile_pb.BatchFindEventsResponse:
+        return profile_pb.BatchFindEventsResponse(
+            found=[
+                profile_pb.BatchFindEventsResponse.Found(
+                    events=sorted(
+                        (
+                            event
+                            for name in self._ids(query.profile)
+                            for event in self.profiles.get(name, Known()).events
+                            if event.type in query.types
+                            and event.occur_time_us >= query.since_time_us
+                        ),
+                        key=lambda event: event.occur_time_us,
+                    )
+                )
+                for query in request.queries
+            ]
+        )
 
-class MemoryThrottle(throttle_rpc.ThrottleServiceServicer):
+    def _record(self, request: erasure_pb.RecordErasureRequest) -> erasure_pb.RecordErasureResponse:
+        removal = request.removal
+        self.removals.setdefault((request.name, removal.service), dict(removal.counts))
+        return erasure_pb.RecordErasureResponse()
+
+
+class MemoryThrottle(throttle_rpc.ThrottleServiceServicer, identity_rpc.IdentityServiceServicer):
     """Allows everything that `judge` does not answer otherwise."""
 
     def __init__(self, faults: Faults) -> None:
@@ -193,6 +313,29 @@ class MemoryThrottle(throttle_rpc.ThrottleServiceServicer):
         self.judge: Callable[[throttle_pb.Send], throttle_pb.Verdict | None] = lambda _: None
         self.reserved: dict[bytes, throttle_pb.Send] = {}
         self.released: set[bytes] = set()
+        self.identities: dict[str, tuple[int, tuple[str, ...]]] = {}
+        self.erased: set[str] = set()
+
+    async def SetIdentities(
+        self, request: identity_pb.SetIdentitiesRequest, context: Any
+    ) -> identity_pb.SetIdentitiesResponse:
+        return await self.faults.around("SetIdentities", context, lambda: self._set(request))
+
+    async def ErasePeople(
+        self, request: identity_pb.ErasePeopleRequest, context: Any
+    ) -> identity_pb.ErasePeopleResponse:
+        def erase() -> identity_pb.ErasePeopleResponse:
+            new = set(request.profiles) - self.erased
+            self.erased |= new
+            return identity_pb.ErasePeopleResponse(counts={"subscriptions": len(new)})
+
+        return await self.faults.around("throttle.ErasePeople", context, erase)
+
+    def _set(self, request: identity_pb.SetIdentitiesRequest) -> identity_pb.SetIdentitiesResponse:
+        for one in request.identities:
+            if one.version >= self.identities.get(one.profile, (0, ()))[0]:
+                self.identities[one.profile] = (one.version, tuple(one.member_ids))
+        return identity_pb.SetIdentitiesResponse()
 
     async def ReserveSends(
         self, request: throttle_pb.ReserveSendsRequest, context: Any
@@ -218,7 +361,9 @@ class MemoryThrottle(throttle_rpc.ThrottleServiceServicer):
         return throttle_pb.ReserveSendsResponse(verdicts=verdicts)
 
 
-class MemoryDelivery(delivery_rpc.DeliveryServiceServicer):
+class MemoryDelivery(
+    delivery_rpc.DeliveryServiceServicer, delivery_erasure_rpc.ErasureServiceServicer
+):
     """Keeps deliveries by id; what is in `handed` cannot be cancelled any more."""
 
     def __init__(self, faults: Faults) -> None:
@@ -226,12 +371,25 @@ class MemoryDelivery(delivery_rpc.DeliveryServiceServicer):
         self.created: dict[bytes, delivery_pb.CreateDeliveryRequest] = {}
         self.canceled: set[bytes] = set()
         self.handed: set[bytes] = set()
+        self.erased: set[str] = set()
         self.poisonous: Callable[[delivery_pb.CreateDeliveryRequest], bool] = lambda _: False
 
     @property
     def going_out(self) -> list[delivery_pb.CreateDeliveryRequest]:
         """What a person would get."""
         return [one for key, one in self.created.items() if key not in self.canceled]
+
+    async def ErasePeople(
+        self, request: delivery_erasure_pb.ErasePeopleRequest, context: Any
+    ) -> delivery_erasure_pb.ErasePeopleResponse:
+        def erase() -> delivery_erasure_pb.ErasePeopleResponse:
+            self.erased |= set(request.profiles)
+            gone = [key for key, one in self.created.items() if one.profile in self.erased]
+            for key in gone:
+                del self.created[key]
+            return delivery_erasure_pb.ErasePeopleResponse(counts={"deliveries": len(gone)})
+
+        return await self.faults.around("delivery.ErasePeople", context, erase)
 
     async def GetDelivery(
         self, request: delivery_pb.GetDeliveryRequest, context: Any
@@ -304,7 +462,10 @@ async def memory_peers() -> AsyncIterator[MemoryPeers]:
     )
     server = grpc.aio.server(options=[("grpc.so_reuseport", 0)])
     profile_rpc.add_ObservationServiceServicer_to_server(profile, server)
+    erasure_rpc.add_ErasureServiceServicer_to_server(profile, server)
     throttle_rpc.add_ThrottleServiceServicer_to_server(throttle, server)
+    identity_rpc.add_IdentityServiceServicer_to_server(throttle, server)
+    delivery_erasure_rpc.add_ErasureServiceServicer_to_server(delivery, server)
     delivery_rpc.add_DeliveryServiceServicer_to_server(delivery, server)
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()

@@ -1,0 +1,307 @@
+"""Passages of people who are united, parted or erased."""
+
+# ruff: noqa: S608 — statements are put together from constants of this file only
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from mesh.ids import shard_of
+from mesh.postgres import Connection, Database
+from services.trigger.model import Enrollment, EnrollmentState, Erasure, Identity, Key
+from services.trigger.rules import United
+from services.trigger.store.notices import Owed, insert_notices
+from services.trigger.store.people import lock_people
+from services.trigger.store.rows import COLUMNS, enrollment_of, row_of, write_gates
+from services.trigger.store.turns import Conflict, insert_refusals
+
+_WAITING, _SENDING = int(EnrollmentState.WAITING), int(EnrollmentState.SENDING)
+_SENT, _CANCELING = int(EnrollmentState.SENT), int(EnrollmentState.CANCELING)
+# Under which id a row was begun.
+_ORIGIN = "coalesce(nullif(member, ''), profile)"
+_OF_PEOPLE = f"workspace = $1 AND profile = ANY($2::text[]) AND {_ORIGIN} = ANY($3::text[])"
+_OPEN = f"(state IN ({_WAITING}, {_SENDING}) OR (state = {_SENT} AND expire_time > $4))"
+# What may still be judged: all of the campaigns in which something is under way.
+_JUDGED = (
+    f"{_OF_PEOPLE} AND campaign IN (SELECT campaign FROM enrollments WHERE {_OF_PEOPLE}"
+    f" AND {_OPEN})"
+)
+_MOVED = f"profile = $4, member = CASE WHEN {_ORIGIN} = $4 THEN '' ELSE {_ORIGIN} END"
+_TWICE = (
+    " EXISTS (SELECT 1 FROM enrollments AS o WHERE o.workspace = e.workspace AND o.profile = $4"
+    " AND o.campaign = e.campaign AND o.event_uid = e.event_uid)"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Gathered:
+    """What there is of people who are to be one, as it is before."""
+
+    known: Mapping[str, tuple[str, int]]
+    """Id → under which it went until now, and the version that said so."""
+    members: tuple[str, ...]
+    """The ids of which nothing newer is known."""
+    sources: tuple[str, ...]
+    """The ids that their passages may be under."""
+    passages: tuple[Enrollment, ...]
+    """Of campaigns in which something is under way, by the id they are to go by."""
+    entries: tuple[tuple[str, str, datetime], ...]
+    """(campaign, id, latest entry) of what is not kept any more."""
+    revisions: Mapping[tuple[Key, bytes], int]
+    """Of the passages, by the key that they have yet."""
+
+    @property
+    def news(self) -> bool:
+        """Whether anybody belongs to another person than until now."""
+        return (
+            len(self.members) > 1 and len({self.known.get(m, (m, 0))[0] for m in self.members}) > 1
+        )
+
+
+class IdentityStore:
+    """Moves what is kept of people from one id to another, or removes it."""
+
+    def __init__(self, database: Database, *, partitions: int) -> None:
+        """Keep everything in `database`; a person's partition is the shard modulo `partitions`."""
+        self._database = database
+        self._partitions = partitions
+
+    async def version(self, identity: Identity) -> int:
+        """Return the greatest version known of the ids."""
+        async with self._database.connection() as connection:
+            known = await _known(connection, identity)
+        return max((version for _, version in known.values()), default=0)
+
+    async def gather(self, identity: Identity, *, now: datetime) -> Gathered | None:
+        """Return what there is of the ids; None when something newer is known of the person."""
+        async with self._database.connection() as connection:
+            known = await _known(connection, identity)
+            wanted = {*identity.members, identity.profile}
+            members = tuple(
+                sorted(one for one in wanted if known.get(one, ("", 0))[1] <= identity.version)
+            )
+            person = known.get(identity.profile, (identity.profile, 0))[0]
+            if person != identity.profile and identity.profile not in members:
+                return None
+            sources = tuple(sorted({*members, *(known[one][0] for one in members if one in known)}))
+            rows = await connection.fetch(
+                f"SELECT * FROM enrollments WHERE {_JUDGED}",
+                *_people(identity, members, sources),
+                now,
+            )
+            entries = await connection.fetch(
+                f"SELECT campaign, {_ORIGIN} AS origin, entry_time FROM entries WHERE {_OF_PEOPLE}",
+                *_people(identity, members, sources),
+            )
+        found = [enrollment_of(row) for row in rows]
+        return Gathered(
+            known,
+            members,
+            sources,
+            tuple(_moved(one, identity.profile) for one in found),
+            tuple((row["campaign"], row["origin"], row["entry_time"]) for row in entries),
+            {(one.key, one.event.uid.bytes): one.revision for one in found},
+        )
+
+    async def commit(
+        self,
+        identity: Identity,
+        gathered: Gathered,
+        united: Sequence[United],
+        owed: Sequence[Owed],
+        *,
+        now: datetime,
+    ) -> None:
+        """Move what is kept of the ids to the person, as it was judged; all or nothing.
+
+        Raises:
+            Conflict: Something has changed since it was gathered.
+        """
+        people = _people(identity, gathered.members, gathered.sources)
+        async with self._database.transaction() as connection:
+            ids = {*gathered.sources, *gathered.members, identity.profile}
+            await self._hold(connection, identity.workspace, ids)
+            if await _known(connection, identity) != gathered.known:
+                raise Conflict
+            await _check(connection, gathered, people, now)
+            await connection.execute(
+                "INSERT INTO identities (workspace, member, profile, version)"
+                " SELECT $1, member, $3, $4 FROM unnest($2::text[]) AS m(member)"
+                " ON CONFLICT (workspace, member) DO UPDATE"
+                " SET profile = excluded.profile, version = excluded.version",
+                identity.workspace,
+                list(gathered.members),
+                identity.profile,
+                identity.version,
+            )
+            await _move(connection, people, identity)
+            for one in united:
+                await _write(connection, one, now)
+            await insert_notices(connection, owed)
+
+    async def erase(
+        self, erasure: Erasure, owe: Callable[[Mapping[str, int], int], Sequence[Owed]]
+    ) -> None:
+        """Remove what is kept of people.
+
+        Args:
+            erasure: who.
+            owe: returns what others are to hear, of how much was removed by kind and of how many
+                sends were on their way.
+        """
+        counts: dict[str, int] = {}
+        async with self._database.transaction() as connection:
+            rows = await connection.fetch(
+                "SELECT profile FROM identities WHERE workspace = $1 AND member = ANY($2::text[])",
+                erasure.workspace,
+                list(erasure.profiles),
+            )
+            sources = sorted({*erasure.profiles, *(row["profile"] for row in rows)})
+            await self._hold(connection, erasure.workspace, sources)
+            people = [erasure.workspace, sources, list(erasure.profiles)]
+            owed: int = await connection.fetchval(
+                f"SELECT count(*) FROM enrollments WHERE {_OF_PEOPLE}"
+                f" AND state IN ({_SENDING}, {_CANCELING})",
+                *people,
+            )
+            for table in ("enrollments", "decisions", "entries"):
+                status = await connection.execute(
+                    f"DELETE FROM {table} WHERE {_OF_PEOPLE}", *people
+                )
+                counts[table] = int(status.split()[-1])
+            status = await connection.execute(
+                "DELETE FROM quarantine WHERE workspace = $1 AND profile = ANY($2::text[])",
+                erasure.workspace,
+                list(erasure.profiles),
+            )
+            counts["quarantined_events"] = int(status.split()[-1])
+            await connection.execute(
+                "DELETE FROM identities WHERE workspace = $1 AND member = ANY($2::text[])",
+                erasure.workspace,
+                list(erasure.profiles),
+            )
+            await insert_notices(connection, owe(counts, owed))
+
+    async def _hold(self, connection: Connection, workspace: str, ids: Collection[str]) -> None:
+        """Let no turn commit that judged these people by what was known before."""
+        partitions = sorted({shard_of(workspace, one) % self._partitions for one in ids})
+        await connection.execute(
+            "UPDATE log_positions SET turn = turn + 1 WHERE partition IN ("
+            "SELECT partition FROM log_positions WHERE partition = ANY($1::integer[])"
+            " ORDER BY partition FOR UPDATE)",
+            partitions,
+        )
+        await lock_people(connection, {(workspace, one) for one in ids})
+
+
+def _people(
+    identity: Identity, members: Collection[str], sources: Collection[str]
+) -> tuple[str, list[str], list[str]]:
+    return identity.workspace, list({*sources, identity.profile}), list(members)
+
+
+def _moved(passage: Enrollment, profile: str) -> Enrollment:
+    """Return the passage under the id that its person is to go by."""
+    return replace(
+        passage,
+        key=passage.key._replace(profile=profile),
+        member="" if passage.origin == profile else passage.origin,
+    )
+
+
+async def _known(connection: Connection, identity: Identity) -> dict[str, tuple[str, int]]:
+    rows = await connection.fetch(
+        "SELECT member, profile, version FROM identities"
+        " WHERE workspace = $1 AND member = ANY($2::text[])",
+        identity.workspace,
+        list({*identity.members, identity.profile}),
+    )
+    return {row["member"]: (row["profile"], row["version"]) for row in rows}
+
+
+async def _check(
+    connection: Connection,
+    gathered: Gathered,
+    people: tuple[str, list[str], list[str]],
+    now: datetime,
+) -> None:
+    rows = await connection.fetch(
+        f"SELECT workspace, profile, campaign, event_uid, revision FROM enrollments WHERE {_JUDGED}"
+        " ORDER BY profile, campaign, event_uid FOR UPDATE",
+        *people,
+        now,
+    )
+    found = {
+        (Key(row["workspace"], row["profile"], row["campaign"]), row["event_uid"].bytes): row[
+            "revision"
+        ]
+        for row in rows
+    }
+    if found != gathered.revisions:
+        raise Conflict
+
+
+async def _move(
+    connection: Connection, people: tuple[str, list[str], list[str]], identity: Identity
+) -> None:
+    arguments = (*people, identity.profile)
+    await connection.execute(
+        f"UPDATE enrollments AS e SET {_MOVED}, shard = $5, revision = revision + 1"
+        f" WHERE {_OF_PEOPLE} AND profile <> $4 AND NOT {_TWICE}",
+        *arguments,
+        shard_of(identity.workspace, identity.profile),
+    )
+    # An event id that came under two ids, the second after it was forgotten: it had its passage.
+    await connection.execute(
+        f"DELETE FROM enrollments AS e WHERE {_OF_PEOPLE} AND profile <> $4 AND {_TWICE}",
+        *arguments,
+    )
+    await connection.execute(
+        f"UPDATE decisions SET {_MOVED} WHERE {_OF_PEOPLE} AND profile <> $4", *arguments
+    )
+    await connection.execute(
+        "WITH gone AS (DELETE FROM entries"
+        f" WHERE {_OF_PEOPLE} AND profile <> $4"
+        f" RETURNING workspace, campaign, {_ORIGIN} AS origin, entry_time)"
+        " INSERT INTO entries (workspace, profile, campaign, member, entry_time)"
+        " SELECT workspace, $4, campaign, CASE WHEN origin = $4 THEN '' ELSE origin END,"
+        " max(entry_time) FROM gone GROUP BY workspace, campaign, origin"
+        " ON CONFLICT (workspace, profile, campaign, member) DO UPDATE"
+        " SET entry_time = greatest(entries.entry_time, excluded.entry_time)",
+        *arguments,
+    )
+
+
+async def _write(connection: Connection, united: United, now: datetime) -> None:
+    """Write what judging made of passages, which are locked and moved by now."""
+    if united.refusals:
+        await connection.executemany(
+            "DELETE FROM enrollments WHERE workspace = $1 AND profile = $2 AND campaign = $3"
+            " AND event_uid = $4",
+            [(*one.key, one.event.uid) for one in united.refusals],
+        )
+        await insert_refusals(connection, united.refusals)
+    new = [one for one in united.passages if not one.revision]
+    if new:
+        await connection.copy_records_to_table(
+            "enrollments", records=[row_of(one, None) for one in new], columns=COLUMNS
+        )
+    await connection.executemany(
+        "UPDATE enrollments SET state = $5, entry_time = $6, wake_time = $7, lease_until = $8,"
+        " gates = $9, revision = revision + 1"
+        " WHERE workspace = $1 AND profile = $2 AND campaign = $3 AND event_uid = $4",
+        [
+            (
+                *one.key,
+                one.event.uid,
+                int(one.state),
+                one.entry_time,
+                one.wake_time,
+                # Whoever looks for what is owed takes it up at once.
+                now if one.state is EnrollmentState.CANCELING else None,
+                write_gates(one.gates),
+            )
+            for one in united.passages
+            if one.revision
+        ],
+    )

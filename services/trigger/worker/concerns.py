@@ -1,0 +1,127 @@
+"""Whom and what the events of a turn concern."""
+
+from collections.abc import Container, Iterable, Mapping
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from operator import is_
+
+from services.trigger.convert.events import named
+from services.trigger.model import Key, Person
+from services.trigger.rules import Book, recipient_of
+from services.trigger.worker.batch import Item
+from services.trigger.worker.catalogue import Catalogue
+
+Someone = tuple[str, str]
+"""Workspace and profile id."""
+
+
+@dataclass(frozen=True, slots=True)
+class Concerns:
+    """What a turn may touch."""
+
+    keys: set[Key]
+    guarded: set[Key]
+    """Those that turns of other partitions may touch too."""
+    asked: dict[Someone, tuple[str, ...]]
+    """Everybody, by the id used and by the id the person goes by; of those with several ids,
+    the id the person goes by and all of them."""
+
+    def guarding(self, several: Container[Someone]) -> "Concerns":
+        """Return the same with the keys of people guarded who have or had several ids."""
+        more = {key for key in self.keys if (key.workspace, key.profile) in several}
+        return replace(self, guarded=self.guarded | more)
+
+
+def recipients_of(items: Iterable[Item], catalogue: Catalogue) -> set[Someone]:
+    """Return who is named by events, other than who did them."""
+    found: set[Someone] = set()
+    for item in items:
+        event = item.occurrence
+        for plan in catalogue.book(event.workspace).triggers.get(event.type, ()):
+            if plan.recipient_property:
+                recipient, _ = recipient_of(plan, event)
+                if recipient:
+                    found.add((event.workspace, recipient))
+    return found
+
+
+def people_around(item: Item, people: Mapping[Someone, Person], book: Book) -> dict[str, Person]:
+    """Return the people of an event, by the ids it names and by the ids they go by."""
+    event = item.occurrence
+    around = {event.profile: item.actor}
+    for plan in book.triggers.get(event.type, ()):
+        if plan.recipient_property:
+            recipient, _ = recipient_of(plan, event)
+            if recipient:
+                person = people[event.workspace, recipient]
+                around[recipient] = person
+                around.setdefault(person.profile, person)
+    return around
+
+
+def concerns_of(
+    items: Iterable[Item],
+    people: Mapping[Someone, Person],
+    catalogue: Catalogue,
+    *,
+    thorough: bool,
+) -> Concerns:
+    """Return the keys to look up, those that others may touch too, and whom they are of."""
+    concerns = Concerns(set(), set(), {})
+    for item in items:
+        event = item.occurrence
+        book = catalogue.book(event.workspace)
+        _ask(concerns, event.workspace, event.member, item.actor)
+        for plan in book.exceptions.get(event.type, ()):
+            concerns.keys.add(plan.key(event.profile))
+            if plan.recipient_property:
+                concerns.guarded.add(plan.key(event.profile))
+        for plan in book.triggers.get(event.type, ()):
+            named, _ = recipient_of(plan, event)
+            if not named:
+                continue
+            person = people[event.workspace, named] if plan.recipient_property else item.actor
+            key = plan.key(person.profile)
+            # Where everybody may enter with every event, nothing that was matters.
+            if thorough or plan.exceptions or plan.reentry_interval != timedelta(0):
+                concerns.keys.add(key)
+            if plan.recipient_property:
+                _ask(concerns, event.workspace, named, person)
+                concerns.keys.add(key)
+                concerns.guarded.add(key)
+    return concerns
+
+
+def _ask(concerns: Concerns, workspace: str, named: str, person: Person) -> None:
+    members = (person.profile, *person.members) if person.members else ()
+    for one in (named or person.profile, person.profile):
+        concerns.asked[workspace, one] = members
+
+
+def renamed(
+    items: list[Item], people: dict[Someone, Person], identities: Mapping[Someone, str]
+) -> tuple[list[Item], dict[Someone, Person]]:
+    """Return everybody under the id that passages are under; the same objects if all are."""
+    items_after = [_renamed(item, identities) for item in items]
+    people_after = {one: _under(person, identities, one) for one, person in people.items()}
+    if all(map(is_, items, items_after)) and all(map(is_, people.values(), people_after.values())):
+        return items, people
+    return items_after, people_after
+
+
+def _renamed(item: Item, identities: Mapping[Someone, str]) -> Item:
+    """Return the event of the person whom passages know it as."""
+    event = item.occurrence
+    actor = _under(item.actor, identities, (event.workspace, event.member or event.profile))
+    if actor is item.actor:
+        return item
+    return replace(item, occurrence=named(event, actor.profile), actor=actor)
+
+
+def _under(person: Person, identities: Mapping[Someone, str], used: Someone) -> Person:
+    """Return the person under the id that passages are under, known by the id that was used."""
+    workspace, _ = used
+    profile = identities.get(used) or identities.get((workspace, person.profile))
+    if profile is None or profile == person.profile:
+        return person
+    return replace(person, profile=profile)
