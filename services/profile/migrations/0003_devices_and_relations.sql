@@ -47,8 +47,8 @@ CREATE TABLE device_transfers (
 );
 CREATE INDEX device_transfers_member ON device_transfers (workspace, member_id)
     WHERE member_id <> person_id;
--- Finds the other side of a transfer, when one side is erased.
-CREATE INDEX device_transfers_both ON device_transfers (workspace, transfer_id);
+-- Finds the other side of a transfer, when one side is erased; by hash, so that nobody lists by it.
+CREATE INDEX device_transfers_both ON device_transfers USING hash (transfer_id);
 
 -- Edges, under the ids that were used, like the history: uniting two people of whom one has a
 -- million followers then moves nothing. Read with `= ANY` over the ids of a person.

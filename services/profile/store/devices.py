@@ -94,14 +94,18 @@ SELECT *, $9::timestamptz FROM unnest($1::text[], $2::text[], $3::bigint[], $4::
 """
 # What went from one id of a person to another of theirs came and left with nobody.
 _TRANSFERS = """
+WITH t AS MATERIALIZED (
+    SELECT * FROM device_transfers
+    WHERE workspace = $1 AND person_id = $2 AND transfer_id < $3
+        AND NOT (from_member = ANY($4::text[]) AND to_member = ANY($4::text[]))
+    ORDER BY transfer_id DESC LIMIT $5
+)
 SELECT t.transfer_id, t.device_id, COALESCE(NULLIF(f.merged_into, ''), t.from_member),
     COALESCE(NULLIF(g.merged_into, ''), t.to_member), t.reason, t.transfer_time
-FROM device_transfers AS t
+FROM t
 LEFT JOIN profiles AS f ON f.workspace = t.workspace AND f.profile_id = t.from_member
 LEFT JOIN profiles AS g ON g.workspace = t.workspace AND g.profile_id = t.to_member
-WHERE t.workspace = $1 AND t.person_id = $2 AND t.transfer_id < $3
-    AND NOT (t.from_member = ANY($4::text[]) AND t.to_member = ANY($4::text[]))
-ORDER BY t.transfer_id DESC LIMIT $5
+ORDER BY t.transfer_id DESC
 """
 
 _ATTEMPTS_MAX = 4
@@ -234,10 +238,8 @@ async def erase(db: Connection, workspace: str, person_id: str) -> dict[str, int
     for side in ("from_member", "to_member"):
         await db.execute(
             f"UPDATE device_transfers AS t SET {side} = ''"  # noqa: S608 — constants
-            " FROM unnest($2::bigint[], $3::text[]) AS w (transfer_id, member_id)"
-            " WHERE t.workspace = $1 AND t.transfer_id = w.transfer_id"
-            f" AND t.{side} = w.member_id",
-            workspace,
+            " FROM unnest($1::bigint[], $2::text[]) AS w (transfer_id, member_id)"
+            f" WHERE t.transfer_id = w.transfer_id AND t.{side} = w.member_id",
             [row[0] for row in transfers],
             [row[1] for row in transfers],
         )

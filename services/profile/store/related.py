@@ -101,19 +101,20 @@ def _query(walk: Walk, filter_sql: str) -> str:
 WITH page AS MATERIALIZED (
     SELECT DISTINCT ON (n.kind, n.other) n.*
     FROM unnest($2::text[]) AS m (id) CROSS JOIN LATERAL (
-        SELECT f.kind, f.{there} AS other, f.attributes, f.create_time, f.update_time
+        SELECT f.workspace, f.kind, f.{there} AS other, f.attributes, f.create_time, f.update_time
         FROM {table} AS f
         WHERE f.workspace = $1 AND f.{here} = m.id AND {after}
         ORDER BY f.kind, f.{there} LIMIT $5
     ) AS n
     ORDER BY n.kind, n.other, n.update_time DESC, m.id DESC LIMIT $5
+), named AS MATERIALIZED (
+    SELECT page.*, COALESCE(NULLIF(a.merged_into, ''), page.other) AS name FROM page
+    LEFT JOIN profiles AS a ON a.workspace = page.workspace AND a.profile_id = page.other
 )
-SELECT page.kind, page.other, COALESCE(p.profile_id, page.other), r.attributes, r.create_time,
+SELECT page.kind, page.other, page.name, r.attributes, r.create_time,
     r.update_time, ({" AND ".join(conditions)}) IS TRUE
-FROM page
-LEFT JOIN profiles AS a ON a.workspace = $1 AND a.profile_id = page.other
-LEFT JOIN profiles AS p ON p.workspace = $1
-    AND p.profile_id = COALESCE(NULLIF(a.merged_into, ''), page.other)
+FROM named AS page
+LEFT JOIN profiles AS p ON p.workspace = page.workspace AND p.profile_id = page.name
 CROSS JOIN LATERAL (
     SELECT CASE WHEN cardinality(p.member_ids) > 0 THEN p.member_ids ELSE ARRAY[page.other] END
 ) AS o (ids)

@@ -30,18 +30,24 @@ from services.profile.store.rows import columns
 # So many rows a statement that none runs into its time limit.
 _ERASE_MAX = 20_000
 
-# All rows of the same two people, whatever ids they were written under.
+# All rows of the same two people, whatever ids they were written under; locked in the order given.
+# Each look at the edges is planned by itself: of all at once the planner believes, while a table is
+# small, that the kind alone finds them.
 _BETWEEN = """
 SELECT w.i, e.from_member, e.to_member, e.attributes, e.update_time
-FROM unnest($2::integer[], $3::text[], $4::text[], $5::text[]) AS w (i, from_id, kind, to_id)
-LEFT JOIN profiles AS f ON f.workspace = $1 AND f.profile_id = w.from_id
-LEFT JOIN profiles AS t ON t.workspace = $1 AND t.profile_id = w.to_id
-JOIN relations AS e ON e.workspace = $1 AND e.kind = w.kind
-    AND e.from_member = ANY (
-        CASE WHEN cardinality(f.member_ids) > 0 THEN f.member_ids ELSE ARRAY[w.from_id] END)
-    AND e.to_member = ANY (
-        CASE WHEN cardinality(t.member_ids) > 0 THEN t.member_ids ELSE ARRAY[w.to_id] END)
-ORDER BY e.from_member, e.kind, e.to_member FOR UPDATE OF e
+FROM unnest($1::text[], $2::integer[], $3::text[], $4::text[], $5::text[])
+    AS w (workspace, i, from_id, kind, to_id)
+LEFT JOIN profiles AS f ON f.workspace = w.workspace AND f.profile_id = w.from_id
+LEFT JOIN profiles AS t ON t.workspace = w.workspace AND t.profile_id = w.to_id
+CROSS JOIN LATERAL (
+    SELECT r.from_member, r.to_member, r.attributes, r.update_time FROM relations AS r
+    WHERE r.workspace = w.workspace AND r.kind = w.kind
+        AND r.from_member = ANY (
+            CASE WHEN cardinality(f.member_ids) > 0 THEN f.member_ids ELSE ARRAY[w.from_id] END)
+        AND r.to_member = ANY (
+            CASE WHEN cardinality(t.member_ids) > 0 THEN t.member_ids ELSE ARRAY[w.to_id] END)
+    FOR UPDATE
+) AS e
 """
 _PUT = """
 INSERT INTO relations AS e (workspace, from_member, kind, to_member, attributes, create_time,
@@ -65,9 +71,10 @@ ON CONFLICT (workspace, to_member, kind, from_member) DO UPDATE SET
 
 def _delete(table: str) -> str:
     return f"""
-DELETE FROM {table} AS e USING unnest($2::text[], $3::text[], $4::text[])
-    AS w (from_id, kind, to_id)
-WHERE e.workspace = $1 AND e.from_member = w.from_id AND e.kind = w.kind AND e.to_member = w.to_id
+DELETE FROM {table} AS e USING unnest($1::text[], $2::text[], $3::text[], $4::text[])
+    AS w (workspace, from_id, kind, to_id)
+WHERE e.workspace = w.workspace AND e.from_member = w.from_id AND e.kind = w.kind
+    AND e.to_member = w.to_id
 """  # noqa: S608 — put together from constants
 
 
@@ -192,8 +199,9 @@ async def _between(
 ) -> list[list[EdgeRow]]:
     """Return for each edge the rows between the same two people, and lock them."""
     found: defaultdict[int, list[EdgeRow]] = defaultdict(list)
-    places = [(index, *_of_people(ends, edge)) for index, edge in enumerate(edges)]
-    for row in await db.fetch(_BETWEEN, workspace, *columns(places, 4)) if places else ():
+    asked = sorted((_of_people(ends, edge), index) for index, edge in enumerate(edges))
+    rows = [(workspace, index, *edge) for edge, index in asked]
+    for row in await db.fetch(_BETWEEN, *columns(rows, 5)) if rows else ():
         found[row[0]].append(EdgeRow(*row[1:]))
     return [found[index] for index in range(len(edges))]
 
@@ -210,7 +218,7 @@ async def _write(db: Connection, workspace: str, writes: Sequence[EdgeWrite]) ->
 
 async def _remove(db: Connection, workspace: str, edges: Sequence[Edge]) -> None:
     for table in ("relations", "relations_in"):
-        await db.execute(_delete(table), workspace, *columns(edges, 3))
+        await db.execute(_delete(table), [workspace] * len(edges), *columns(edges, 3))
 
 
 def _of_people(ends: Mapping[str, Belonging], edge: Edge) -> Edge:
