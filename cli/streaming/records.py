@@ -38,6 +38,7 @@ class Record(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     occur_time: str = ""
     properties: msgspec.Raw = msgspec.Raw()
     traceparent: str = ""
+    consistency_token: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +119,7 @@ def event_of(content: bytes, parent: str) -> "Event":
         type=record.type,
         profile=name if name.startswith("workspaces/") else f"{parent}/profiles/{name}",
         traceparent=record.traceparent,
+        consistency_token=record.consistency_token,
     )
     if properties := bytes(record.properties):
         event.properties_json = properties

@@ -101,16 +101,17 @@ def receipt_facts(erasure: "Erasure") -> Iterator[tuple[str, str]]:
         yield "state", enum_text(erasure, "state")
     for removal in erasure.removals:
         yield removal.service, counts_text(dict(removal.counts))
-    if erasure.HasField("create_time"):
+    # What would be removed has no receipt.
+    if erasure.name:
         yield "asked for", time_text(erasure.create_time)
         yield "complete", time_text(erasure.complete_time)
-        yield "refused until", time_text(erasure.refuse_until_time)
-        yield "refused since", f"{erasure.refused_event_count} events"
+        yield "refusing until", time_text(erasure.refuse_until_time)
+        yield "refused events", f"{erasure.refused_event_count:,}"
     if erasure.reason:
         yield "reason", erasure.reason
 
 
 def counts_text(counts: dict[str, Any]) -> str:
-    """Return counts by kind: `3 devices, 120 history`; what there was none of is left out."""
-    found = [f"{count:,} {kind}" for kind, count in sorted(counts.items()) if count]
+    """Return counts by kind: `devices 3, history 120`; what there was none of is left out."""
+    found = [f"{kind} {count:,}" for kind, count in sorted(counts.items()) if count]
     return ", ".join(found) or "nothing"
