@@ -9,13 +9,16 @@ from beckon.profile.v1 import identity_service_pb2_grpc as identity_rpc
 from beckon.profile.v1 import observation_service_pb2_grpc as observation_rpc
 from beckon.profile.v1 import profile_service_pb2_grpc as profile_rpc
 from beckon.profile.v1 import relation_service_pb2_grpc as relation_rpc
+from beckon.profile.v1 import segment_service_pb2_grpc as segment_rpc
 from beckon.profile.v1 import trait_service_pb2_grpc as trait_rpc
 
-from mesh import process
+from mesh import client, process
 from mesh.clock import SystemClock
 from mesh.migrations import migrate
 from mesh.pages import PageTokens
 from mesh.server import Service, serve
+from mesh.wake import Wake
+from services.profile.clients import IngestClient
 from services.profile.config import Config
 from services.profile.servicer import ObservationServicer, ProfileServicer
 from services.profile.servicer.attributes import AttributeServicer
@@ -23,22 +26,34 @@ from services.profile.servicer.devices import DeviceServicer
 from services.profile.servicer.erasures import ErasureServicer
 from services.profile.servicer.identity import IdentityServicer
 from services.profile.servicer.relations import RelationServicer
+from services.profile.servicer.segments import SegmentServicer
 from services.profile.servicer.traits import TraitServicer
 from services.profile.store import MIGRATIONS, SCHEMA, Observations, Profiles, connect
 from services.profile.store.areas import AREAS
 from services.profile.store.attributes import Attributes, AttributeTypes
 from services.profile.store.definitions import Definitions
+from services.profile.store.derived_events import DerivedEvents
 from services.profile.store.devices import Devices
 from services.profile.store.erasing import Eraser
 from services.profile.store.erasures import Erasures
+from services.profile.store.leases import Lease
 from services.profile.store.merges import Merges
 from services.profile.store.related import RelatedPeople
 from services.profile.store.relations import Relations
 from services.profile.store.retention import Retention
-from services.profile.store.segments import load_segments
+from services.profile.store.segments import (
+    Building,
+    Counting,
+    Dues,
+    Members,
+    SegmentDefinitions,
+    load_segments,
+)
 from services.profile.store.traits import TraitDefinitions, TraitDues, TraitWalks, load_traits
 from services.profile.worker import Housekeeper
+from services.profile.worker.derived import LEASE_SPAN, DerivedEventRelay
 from services.profile.worker.devices import DeviceExpirer
+from services.profile.worker.segments import SegmentBuilder, SegmentDues
 from services.profile.worker.traits import TraitKeeper
 
 PACKAGE = "beckon.profile.v1"
@@ -48,11 +63,16 @@ async def main(config: Config) -> None:
     """Serve until told to stop."""
     clock = SystemClock()
     await migrate(config.database_url, schema=SCHEMA, folder=MIGRATIONS)
-    async with connect(config.database_url, size=config.database_connections) as database:
+    async with (
+        connect(config.database_url, size=config.database_connections) as database,
+        client.connect(config.ingest_target, key=config.key, service="ingest") as ingest,
+    ):
         definitions = Definitions(load_traits, load_segments)
         types = AttributeTypes()
         store = Observations(database, clock, definitions, types)
-        observation = ObservationServicer(store, window=config.duplicate_window)
+        observation = ObservationServicer(
+            store, clock, window=config.duplicate_window, weeks_kept=config.history_weeks
+        )
         tokens = PageTokens.from_keys_file(config.server.keys_file)
         profile = ProfileServicer(Profiles(database, definitions, types), clock, tokens)
         identity = IdentityServicer(Merges(database, definitions), clock, tokens)
@@ -72,6 +92,22 @@ async def main(config: Config) -> None:
             clock,
             tokens,
             refused_for=timedelta(days=config.erasure_days),
+        )
+        wake = Wake()
+        segments = SegmentServicer(
+            SegmentDefinitions(database),
+            Members(database),
+            Counting(database),
+            clock,
+            tokens,
+            changed=wake.ring,
+        )
+        segment_builder = SegmentBuilder(Building(database), clock, wake)
+        segment_dues = SegmentDues(Dues(database, definitions), clock)
+        relay = DerivedEventRelay(
+            DerivedEvents(database),
+            IngestClient(ingest),
+            Lease(database, "derived_events", span=LEASE_SPAN),
         )
         housekeeper = Housekeeper(
             store,
@@ -108,6 +144,10 @@ async def main(config: Config) -> None:
                     f"{PACKAGE}.TraitService",
                 ),
                 Service(
+                    lambda s: segment_rpc.add_SegmentServiceServicer_to_server(segments, s),
+                    f"{PACKAGE}.SegmentService",
+                ),
+                Service(
                     lambda s: device_rpc.add_DeviceServiceServicer_to_server(devices, s),
                     f"{PACKAGE}.DeviceService",
                 ),
@@ -121,7 +161,14 @@ async def main(config: Config) -> None:
                 ),
             ],
             checks={"postgres": database.ping},
-            workers=[housekeeper.run, DeviceExpirer(device_store, clock).run, trait_keeper.run],
+            workers=[
+                housekeeper.run,
+                DeviceExpirer(device_store, clock).run,
+                trait_keeper.run,
+                segment_builder.run,
+                segment_dues.run,
+                relay.run,
+            ],
             # A bad event must be set aside by itself, not refuse the call; and its rules were
             # checked at the door, at 45 us an event.
             self_validating=frozenset({f"{PACKAGE}.ObservationService/ObserveEvents"}),

@@ -1,7 +1,7 @@
 """Log records in, as `ObserveEvents` takes them; bad events are set aside, never raised."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 from typing import NamedTuple
 
@@ -33,6 +33,8 @@ _WORKSPACE = re.compile(RESOURCE_ID_PATTERN)
 _NO_TOKENS: Mapping[Event, Token] = MappingProxyType({})
 # Half of the range of the hash: the column is signed.
 _SIGN = 1 << 63
+
+_FORGOTTEN = Refused("receive_time_us", "was received longer ago than history is kept")
 
 
 class Place(NamedTuple):
@@ -79,6 +81,25 @@ def records(request: pb.ObserveEventsRequest) -> list[Record]:
     if len({record.place for record in taken}) < len(taken):
         raise invalid_field("records", "must not repeat a position")
     return taken
+
+
+def without_forgotten(taken: Iterable[Record], *, oldest_us: int) -> list[Record]:
+    """Return the records, with every event refused of those that were received before `oldest_us`.
+
+    Their week of the history is gone: nothing can tell any more whether they were counted.
+    """
+    return [
+        record
+        if record.place.receive_us >= oldest_us
+        else Record(
+            record.place,
+            record.first_index,
+            record.size,
+            [],
+            dict.fromkeys(range(record.size), _FORGOTTEN),
+        )
+        for record in taken
+    ]
 
 
 def _check_limit(got: int, limit: int, what: str) -> None:

@@ -8,17 +8,20 @@ from beckon.profile.v1 import observation_service_pb2 as pb
 from beckon.profile.v1 import observation_service_pb2_grpc as rpc
 
 from mesh import metrics
+from mesh.clock import Clock
 from mesh.errors import invalid_field
 from mesh.names import parse_name
 from services.profile import rules
 from services.profile.convert import answers as convert
-from services.profile.convert.records import Record, records
+from services.profile.convert.moments import micros
+from services.profile.convert.records import Record, records, without_forgotten
 from services.profile.convert.tokens import is_behind
 from services.profile.model import WEEK_US, Event, PersonKey, Refused, Reused, Sorting
 from services.profile.model.persons import Observed, Person
 from services.profile.rules.gathering import observe_people
 from services.profile.rules.identifying import Identified, identify
 from services.profile.rules.observing import named_attributes
+from services.profile.rules.retention import oldest_week
 from services.profile.store import Observations, Turn
 
 PROFILES_MAX = 1000
@@ -31,14 +34,18 @@ _BEHIND = Refused("consistency_token", "stands for a later state of the profile 
 
 
 class ObservationServicer(rpc.ObservationServiceServicer):
-    def __init__(self, store: Observations, *, window: timedelta) -> None:
+    def __init__(
+        self, store: Observations, clock: Clock, *, window: timedelta, weeks_kept: int
+    ) -> None:
         self._store = store
+        self._clock = clock
+        self._weeks_kept = weeks_kept
         self._window_us = window // timedelta(microseconds=1)
 
     async def ObserveEvents(
         self, request: pb.ObserveEventsRequest, context: object
     ) -> pb.ObserveEventsResponse:
-        taken = records(request)
+        taken = without_forgotten(records(request), oldest_us=self._oldest_us())
         wanted = frozenset(request.standing_types)
         weeks = {record.place.receive_us // WEEK_US for record in taken if record.events}
 
@@ -95,6 +102,9 @@ class ObservationServicer(rpc.ObservationServiceServicer):
         ]
         return convert.found_events(await self._store.find_events(sought, limit=FOUND_MAX))
 
+    def _oldest_us(self) -> int:
+        return oldest_week(micros(self._clock.now()), weeks=self._weeks_kept) * WEEK_US
+
     async def _observe(
         self, turn: Turn, taken: Sequence[Record], wanted: frozenset[str]
     ) -> convert.Answers:
@@ -103,7 +113,7 @@ class ObservationServicer(rpc.ObservationServiceServicer):
         said = identify(every)
         types = await turn.types(named_attributes(every))
         ids = {event.person for event in every} | said.people
-        people = await turn.read(ids)
+        people = await turn.read(ids, uniting=bool(said.claims))
         erased = await turn.find_erased(ids - people.keys())
         edges = await turn.find_edges(said.edges)
         earlier = await turn.find_earlier(every, window_us=self._window_us)

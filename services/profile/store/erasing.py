@@ -3,7 +3,7 @@
 import json
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from typing import NamedTuple, TypeAlias
 from uuid import UUID, uuid4, uuid5
 
@@ -13,6 +13,7 @@ from mesh import metrics
 from mesh.errors import Aborted
 from mesh.ids import shard_of
 from mesh.postgres import Connection, Database
+from services.profile.convert.moments import micros
 from services.profile.model import DerivedEvent, PersonKey
 from services.profile.model.erasures import PROFILE_ERASED, Erasure, Removal, hash_of
 from services.profile.store.definitions import announce
@@ -26,8 +27,6 @@ Area: TypeAlias = Callable[[Connection, str, str], Awaitable[Mapping[str, int]]]
 _ATTEMPTS_MAX = 4
 # A history of a million events takes some seconds; the call has 30.
 _SECONDS_MAX = 25.0
-
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 _ROOT = "SELECT merged_into FROM profiles WHERE workspace = $1 AND profile_id = $2"
 _HOLD = """
@@ -215,7 +214,7 @@ async def _write_receipt(
 def _word(order: Order, erasure_id: UUID, ids: Sequence[str]) -> list[DerivedEvent]:
     """Return the word to the other services: one event an id, each in that id's partition."""
     properties = json.dumps({"erasure": str(erasure_id), "profile_ids": list(ids)})
-    occur_us = (order.now - _EPOCH) // timedelta(microseconds=1)
+    occur_us = micros(order.now)
     return [
         DerivedEvent(
             order.person[0],

@@ -11,6 +11,7 @@ from mesh import metrics
 from mesh.clock import Clock
 from mesh.errors import MeshError
 from mesh.server import Stopping
+from services.profile.convert.moments import micros
 from services.profile.rules.retention import oldest_week
 from services.profile.store import Observations
 from services.profile.store.erasures import Erasures
@@ -23,7 +24,6 @@ _EVERY_SECONDS = 600.0
 _FORGET_MAX = 10_000
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _WEEK = timedelta(weeks=1)
-_MICROSECOND = timedelta(microseconds=1)
 
 
 class Forget(Protocol):
@@ -77,7 +77,7 @@ class Housekeeper:
         await _all_of(self._retention.forget_replies)
         await _all_of(partial(self._erasures.forget_tombstones, now))
         # Last: it may have to wait for somebody who has been reading for long.
-        oldest = oldest_week((now - _EPOCH) // _MICROSECOND, weeks=self._weeks_kept)
+        oldest = oldest_week(micros(now), weeks=self._weeks_kept)
         await self._retention.drop_weeks(before=oldest)
 
 

@@ -224,7 +224,7 @@ async def test_a_record_from_outside_the_calendar_is_set_aside(
 
 
 async def test_weeks_are_made_when_they_are_needed(profiles: Profiles) -> None:
-    moments = [datetime(2000, 1, 1, tzinfo=UTC), NOW, datetime(9999, 12, 30, tzinfo=UTC)]
+    moments = [datetime(2025, 12, 1, tzinfo=UTC), NOW, datetime(9999, 12, 30, tzinfo=UTC)]
 
     answer = await profiles.observe(
         *(
@@ -236,7 +236,7 @@ async def test_weeks_are_made_when_they_are_needed(profiles: Profiles) -> None:
     assert not answer.failed_events
     rows = await profiles.fetch("SELECT tableoid::regclass::text AS week FROM history ORDER BY 1")
     assert [row["week"] for row in rows] == [
-        "history_19991230",
+        "history_20251127",
         "history_20261119",
         "history_99991230",
     ]

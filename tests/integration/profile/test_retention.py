@@ -198,3 +198,37 @@ def test_the_least_that_is_kept_holds_the_longest_window_and_the_longest_trait()
     kept_us = now_us - oldest_week(now_us, weeks=10) * 604_800_000_000
 
     assert kept_us > timedelta(days=62) // timedelta(microseconds=1)
+
+
+async def test_what_was_received_in_a_dropped_week_is_refused_and_makes_no_week(
+    profiles: Profiles,
+) -> None:
+    """Whether it was counted once nobody can tell any more: it goes to the quarantine."""
+    long_ago = NOW - 58 * WEEK
+    record = a_record("1", an_event("old1"), an_event("old2"), received=long_ago)
+    young = a_record("2", an_event("young"))
+
+    answer = await profiles.observe(record, young, wanted=["order_placed"])
+    again = await profiles.observe(record, young, wanted=["order_placed"])
+
+    assert sorted(answer.failed_events) == [0, 1]
+    assert "receive_time_us" in answer.failed_events[0].message
+    assert sorted(answer.event_standings) == [2]
+    assert again == answer
+    assert await profiles.history() == ["young"]
+    assert await weeks(profiles) == [week_table(THIS_WEEK)]
+
+
+async def test_what_was_received_in_the_oldest_week_that_is_kept_counts_once(
+    profiles: Profiles,
+) -> None:
+    oldest_us = (THIS_WEEK - 57) * 604_800_000_000
+    first_moment = NOW + timedelta(microseconds=oldest_us - micros(NOW))
+    record = a_record("1", an_event("e1"), received=first_moment)
+    too_old = a_record("2", an_event("e2"), received=first_moment - timedelta(microseconds=1))
+
+    answer = await profiles.observe(record, too_old)
+    await profiles.observe(record, too_old)
+
+    assert sorted(answer.failed_events) == [1]
+    assert await profiles.history() == ["e1"]

@@ -101,7 +101,9 @@ class Profiles:
         self.definitions = Definitions(load_traits, load_segments)
         self.types = AttributeTypes()
         self.store = Observations(self.database, self.clock, self.definitions, self.types)
-        self.servicer = ObservationServicer(self.store, window=self.window)
+        self.servicer = ObservationServicer(
+            self.store, self.clock, window=self.window, weeks_kept=57
+        )
         tokens = PageTokens(b"secret")
         people = ProfileStore(self.database, self.definitions, self.types)
         self.profiles = ProfileServicer(people, self.clock, tokens)
