@@ -6,6 +6,7 @@ from datetime import timedelta
 from mesh.settings import (
     ServerSettings,
     TelemetrySettings,
+    address,
     group,
     integer,
     seconds,
@@ -50,6 +51,12 @@ class Config:
         integer(least=2, most=200),
         default=10,
         doc="Connections to PostgreSQL that this process opens at most",
+    )
+    key: str = setting(
+        "PROFILE_KEY", text, secret=True, doc="With which profile calls ingest, for its own events"
+    )
+    ingest_target: str = setting(
+        "PROFILE_INGEST_TARGET", address, default="127.0.0.1:50051", doc="Where ingest is"
     )
     duplicate_window: timedelta = setting(
         "PROFILE_DUPLICATE_SECONDS",

@@ -33,6 +33,7 @@ ARROWS = {
     ("trigger", "profile"),
     ("trigger", "throttle"),
     ("trigger", "delivery"),
+    ("profile", "ingest"),
     ("delivery", "profile"),
     ("delivery", "throttle"),
     ("delivery", "ingest"),

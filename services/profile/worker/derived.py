@@ -1,5 +1,6 @@
 """Relays the events that profile owes to the log: in their order, until taken."""
 
+from datetime import timedelta
 from itertools import groupby
 
 import structlog
@@ -13,6 +14,9 @@ from services.profile.store.leases import Lease
 
 log = structlog.get_logger(__name__)
 
+# Longer than a call to ingest can take: whoever falls silent in one has ended it before another
+# begins.
+LEASE_SPAN = timedelta(seconds=30)
 # What ingest takes in one call.
 _BATCH = 500
 _POLL_SECONDS = 0.5

@@ -13,9 +13,12 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from os import environ
 from pathlib import Path
+from uuid import uuid4
 
 import grpc.aio
 import pytest
+from beckon.profile.v1 import attribute_service_pb2 as attribute_pb
+from beckon.profile.v1 import attribute_service_pb2_grpc as attribute_rpc
 from beckon.profile.v1 import observation_service_pb2 as pb
 from beckon.profile.v1 import observation_service_pb2_grpc as rpc
 from beckon.profile.v1 import profile_service_pb2 as profile_pb
@@ -28,7 +31,12 @@ from tests.integration.profile.world import a_record, an_event
 
 KEYS = [
     key_entry("trigger", "all"),
-    key_entry("shop", "shop", workspaces=["acme"], scopes=["profiles:read", "profiles:write"]),
+    key_entry(
+        "shop",
+        "shop",
+        workspaces=["acme"],
+        scopes=["profiles:read", "profiles:write", "attributes:read"],
+    ),
 ]
 
 
@@ -43,6 +51,7 @@ class Server:
         keys.write_text(json.dumps(KEYS))
         settings = {
             "PROFILE_DATABASE_URL": self.url,
+            "PROFILE_KEY": "secret",
             "PROFILE_ADDRESS": f"127.0.0.1:{self.port}",
             "PROFILE_METRICS_ADDRESS": "off",
             "BECKON_KEYS_FILE": str(keys),
@@ -84,6 +93,37 @@ async def test_the_process_serves_both_services_and_ends_in_order(house: Server)
     assert list(answer.failed_events) == [1]
     assert ana.counters["order_placed"].count == 1
     assert code == 0
+
+
+async def test_a_write_is_seen_by_who_brings_its_token(house: Server) -> None:
+    name = "workspaces/acme/profiles/ana"
+    patch = profile_pb.ProfilePatch(profile=name, increment={"visits": 1})
+    patch.set.update({"tier": "gold", "email": "ana@example.com"})
+    wanted = profile_pb.PatchProfilesRequest(
+        parent="workspaces/acme",
+        patches=[patch, profile_pb.ProfilePatch(profile=name, increment={"tier": 1})],
+        request_id=str(uuid4()),
+    )
+    process = await house.start()
+    try:
+        async with house.channel("shop") as channel:
+            profiles = profile_rpc.ProfileServiceStub(channel)
+            answers = [await profiles.PatchProfiles(wanted) for _ in range(2)]
+            token = answers[0].consistency_tokens[0]
+            ana = await profiles.GetProfile(
+                profile_pb.GetProfileRequest(name=name, consistency_token=token)
+            )
+            attributes = attribute_rpc.AttributeServiceStub(channel)
+            request = attribute_pb.GetAttributeRequest(name="workspaces/acme/attributes/visits")
+            visits = await attributes.GetAttribute(request)
+    finally:
+        process.kill()
+        await process.wait()
+
+    assert answers[0] == answers[1]
+    assert answers[0].failed_patches[1].code == grpc.StatusCode.FAILED_PRECONDITION.value[0]
+    assert dict(ana.attributes) == {"tier": "gold", "visits": 1}
+    assert visits.type == attribute_pb.Attribute.TYPE_NUMBER
 
 
 async def test_a_workspace_that_is_not_yours_is_closed(house: Server) -> None:
