@@ -82,6 +82,7 @@ CREATE FUNCTION cel_to_int(value jsonb) RETURNS numeric
 LANGUAGE sql IMMUTABLE PARALLEL SAFE
 RETURN CASE jsonb_typeof(value)
     WHEN 'number' THEN cel_int(trunc(value::numeric))
+    WHEN 'boolean' THEN value::boolean::integer::numeric
     WHEN 'string' THEN CASE WHEN (value #>> '{}') ~ '^-?[0-9]{1,19}$'
         THEN cel_int((value #>> '{}')::numeric) END
 END;
@@ -118,11 +119,15 @@ CREATE FUNCTION cel_micros(moment timestamptz) RETURNS bigint
 LANGUAGE sql IMMUTABLE PARALLEL SAFE
 RETURN (extract(epoch FROM moment) * 1000000)::bigint;
 
--- timestamp(…) of an attribute: RFC 3339. The form says all that the cast could object to, down to
--- the days of each month; so it never does.
+-- timestamp(…) of an attribute: seconds since the epoch, or RFC 3339. The form says all that the
+-- cast could object to, down to the days of each month; so it never does.
 CREATE FUNCTION cel_moment(value jsonb) RETURNS bigint
 LANGUAGE sql STABLE PARALLEL SAFE
-RETURN CASE WHEN jsonb_typeof(value) = 'string' AND (value #>> '{}') ~ (
+RETURN CASE
+    WHEN jsonb_typeof(value) = 'number'
+        AND cel_exactly_int(value) BETWEEN -62135596800 AND 253402300799
+    THEN (value::numeric * 1000000)::bigint
+    WHEN jsonb_typeof(value) = 'string' AND (value #>> '{}') ~ (
         '^((?!0000)\d{4}-((0[13578]|1[02])-(0[1-9]|[12]\d|3[01])|(0[469]|11)-(0[1-9]|[12]\d|30)'
         || '|02-(0[1-9]|1\d|2[0-8]))|(\d\d(0[48]|[2468][048]|[13579][26])'
         || '|([02468][48]|[13579][26]|[2468]0)00)-02-29)'

@@ -441,7 +441,8 @@ class Compiler:
         found_as_key = f"{many.sql} ? {as_key}" if textual else "false"
         if one.is_json:
             found_as_key = (
-                f"CASE WHEN jsonb_typeof({one.sql}) = 'string' THEN {found_as_key} ELSE false END"
+                f"CASE WHEN jsonb_typeof({one.sql}) = 'string' THEN {found_as_key}"
+                f" WHEN jsonb_typeof({one.sql}) IN ('number', 'boolean') THEN false END"
             )
             in_array = (
                 f"CASE WHEN {one.sql} IS NOT NULL THEN EXISTS (SELECT FROM"
@@ -623,15 +624,19 @@ class Compiler:
             f" WHEN 'object' THEN (SELECT jsonb_agg(k) FROM jsonb_object_keys({over.sql}) AS k)"
             f" END) AS {alias} (v)"
         )
+        # What stands inside may name nothing of the element; an aggregate over it would then be
+        # one over profiles.
         if inner:
-            self._dues.append(f"(SELECT min({_least(inner)}) {elements})")
-        found = f"bool_or({step})" if not every else f"NOT bool_and({step})"
+            self._dues.append(
+                f"(SELECT min(s.d) FROM (SELECT {_least(inner)} AS d {elements}) AS s)"
+            )
+        found = "NOT bool_and(s.b)" if every else "bool_or(s.b)"
         answer, otherwise = ("false", "true") if every else ("true", "false")
         return Term(
             Kind.BOOL,
             f"CASE WHEN jsonb_typeof({over.sql}) IN ('array', 'object') THEN (SELECT CASE"
-            f" WHEN {found} THEN {answer} WHEN bool_or(({step}) IS NULL) THEN NULL"
-            f" ELSE {otherwise} END {elements}) END",
+            f" WHEN {found} THEN {answer} WHEN bool_or(s.b IS NULL) THEN NULL"
+            f" ELSE {otherwise} END FROM (SELECT {step} AS b {elements}) AS s) END",
         )
 
     def _slot(self, value: SqlValue, type_: str) -> str:

@@ -12,7 +12,7 @@ from services.profile.convert.predicates.tree import Tree, read_tree
 
 Implementation = Callable[..., object]
 
-_STRING, _INT, _DOUBLE, _BOOL = cel.Type.STRING, cel.Type.INT, cel.Type.DOUBLE, cel.Type.BOOL
+_STRING, _INT, _BOOL = cel.Type.STRING, cel.Type.INT, cel.Type.BOOL
 _TIMESTAMP, _DURATION = cel.Type.TIMESTAMP, cel.Type.DURATION
 _MAP = cel.Type.Map(_STRING, cel.Type.DYN)
 _VARIABLES = {
@@ -31,7 +31,8 @@ _VARIABLES = {
 _RELATION_VARIABLES = {"relation.attributes": _MAP}
 _FUNCTIONS = {
     "event_count": (_INT, [_STRING, _DURATION]),
-    "event_sum": (_DOUBLE, [_STRING, _STRING, _DURATION]),
+    # Not a double: that could not be compared with 100.
+    "event_sum": (cel.Type.DYN, [_STRING, _STRING, _DURATION]),
     "has_relation": (_BOOL, [_STRING, _STRING]),
     "relation_count": (_INT, [_STRING]),
     "reachable": (_BOOL, [_STRING]),
