@@ -1,9 +1,7 @@
 """Attributes of a workspace, in and out."""
 
-from collections.abc import Iterable
 from datetime import datetime
 
-import msgspec
 from beckon.errors.v1.error_reason_pb2 import ErrorReason
 from beckon.profile.v1 import attribute_service_pb2 as pb
 
@@ -16,17 +14,6 @@ from services.profile.model.attributes import (
     TooManyAttributes,
     TypeConflict,
 )
-
-_KEYS = msgspec.json.Decoder(dict[str, msgspec.Raw])
-
-
-def written_keys(properties: str) -> list[str]:
-    """Return the keys that a `profile_updated` with these properties may write; more do no harm."""
-    try:
-        return list(_keys(properties))
-    except msgspec.DecodeError:
-        # What the rules do not take either, or else PostgreSQL.
-        return []
 
 
 def refusal(refused: Refused) -> MeshError:
@@ -67,11 +54,3 @@ def parse_name(name: str, *, field: str) -> tuple[str, str]:
     if len(parts) == 4 and parts[0] == "workspaces" and parts[2] == "attributes" and parts[3]:
         return parts[1], parts[3]
     raise invalid_field(field, "must have the form workspaces/{workspace}/attributes/{attribute}")
-
-
-def _keys(properties: str) -> Iterable[str]:
-    for key, value in _KEYS.decode(properties).items():
-        if not key.startswith("$"):
-            yield key
-        elif bytes(value).startswith(b"{"):
-            yield from _KEYS.decode(value)

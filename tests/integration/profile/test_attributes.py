@@ -2,6 +2,8 @@
 
 import asyncio
 from collections.abc import Mapping
+from pathlib import Path
+from shutil import copy
 
 import pytest
 from beckon.errors.v1.error_reason_pb2 import ErrorReason
@@ -11,7 +13,11 @@ from beckon.profile.v1.attribute_service_pb2 import Attribute
 from google.protobuf import json_format
 
 from mesh.errors import FailedPrecondition, InvalidArgument, MeshError, NotFound, ResourceExhausted
+from mesh.migrations import migrate
 from services.profile.model.attributes import AttributeType
+from services.profile.store import MIGRATIONS, SCHEMA, connect
+from services.profile.store.attributes import Attributes, AttributeTypes
+from stack.servers.postgresql import Postgres
 from tests.integration.profile.world import NOW, Profiles, a_record, an_event
 
 
@@ -209,3 +215,31 @@ async def test_a_workspace_has_at_most_2000_attributes(profiles: Profiles) -> No
     await write(profiles, {"k7": 1})
     change = an_event(kind="profile_updated", properties={"three": 1})
     assert list((await profiles.observe(a_record("1", change))).failed_events) == [0]
+
+
+async def test_attributes_from_before_types_get_that_of_most(
+    server: Postgres, tmp_path: Path
+) -> None:
+    for file in MIGRATIONS.glob("000[1-6]_*.sql"):
+        copy(file, tmp_path)
+    url = await server.create_database("earlier")
+    await migrate(url, schema=SCHEMA, folder=tmp_path)
+    people = ['{"a": 1}', '{"a": 2, "t": "2026-01-31T09:00:00Z", "x/y": 1}', '{"a": "x", "o": {}}']
+    async with connect(url, size=2) as database:
+        async with database.connection() as connection:
+            for at, values in enumerate(people):
+                await connection.execute(
+                    "INSERT INTO profiles (workspace, profile_id, shard, create_time, update_time,"
+                    " attributes) VALUES ('acme', $1, 1, now(), now(), $2)",
+                    f"p{at}",
+                    values,
+                )
+        await migrate(url, schema=SCHEMA, folder=MIGRATIONS)
+        store = Attributes(database, AttributeTypes())
+        found = await store.page("acme", "", limit=10)
+
+    assert [(one.key, one.type.name) for one in found] == [
+        ("a", "NUMBER"),
+        ("o", "OBJECT"),
+        ("t", "TIMESTAMP"),
+    ]
