@@ -24,6 +24,7 @@ from services.profile.servicer import ObservationServicer, ProfileServicer
 from services.profile.servicer.attributes import AttributeServicer
 from services.profile.servicer.devices import DeviceServicer
 from services.profile.servicer.erasures import ErasureServicer
+from services.profile.servicer.exporting import Exporter
 from services.profile.servicer.identity import IdentityServicer
 from services.profile.servicer.relations import RelationServicer
 from services.profile.servicer.segments import SegmentServicer
@@ -74,7 +75,6 @@ async def main(config: Config) -> None:
             store, clock, window=config.duplicate_window, weeks_kept=config.history_weeks
         )
         tokens = PageTokens.from_keys_file(config.server.keys_file)
-        profile = ProfileServicer(Profiles(database, definitions, types), clock, tokens)
         identity = IdentityServicer(Merges(database, definitions), clock, tokens)
         attributes = AttributeServicer(Attributes(database, types), clock, tokens)
         traits = TraitServicer(TraitDefinitions(database), clock, tokens)
@@ -85,6 +85,9 @@ async def main(config: Config) -> None:
         devices = DeviceServicer(device_store, clock, tokens)
         relation_store = Relations(database, definitions)
         relations = RelationServicer(relation_store, RelatedPeople(database), clock, tokens)
+        profile = ProfileServicer(
+            Profiles(database, definitions, types), clock, tokens, Exporter(devices, relations)
+        )
         receipts = Erasures(database)
         erasures = ErasureServicer(
             Eraser(database, AREAS),

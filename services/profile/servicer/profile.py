@@ -1,6 +1,6 @@
 """What callers may ask about people, and change."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import AsyncIterator, Collection, Sequence
 from uuid import UUID
 
 from beckon.profile.v1 import profile_service_pb2 as pb
@@ -24,15 +24,19 @@ from services.profile.rules.devices import reach
 from services.profile.rules.facts import replace
 from services.profile.rules.identity import rewrite
 from services.profile.rules.patching import Patch, apply_patches, etag_of
+from services.profile.servicer.exporting import Exporter
 from services.profile.store import NEWEST, HistoryKey, Profiles
 from services.profile.store.profiles import Writing
 
 
 class ProfileServicer(rpc.ProfileServiceServicer):
-    def __init__(self, store: Profiles, clock: Clock, tokens: PageTokens) -> None:
+    def __init__(
+        self, store: Profiles, clock: Clock, tokens: PageTokens, exporter: Exporter
+    ) -> None:
         self._store = store
         self._clock = clock
         self._tokens = tokens
+        self._exporter = exporter
 
     async def GetProfile(self, request: pb.GetProfileRequest, context: object) -> pb.Profile:
         key = parse_name(request.name, "profiles")
@@ -102,6 +106,12 @@ class ProfileServicer(rpc.ProfileServiceServicer):
             key_of_last = (last.receive_us, last.log_index, last.event_uid.bytes)
             response.next_page_token = self._tokens.write(request, key_of_last)
         return response
+
+    async def ExportProfile(
+        self, request: pb.ExportProfileRequest, context: object
+    ) -> AsyncIterator[pb.ExportProfileResponse]:
+        async for one in self._exporter.export(request.name, self):
+            yield one
 
     async def _get(
         self, keys: Sequence[PersonKey], tokens: Collection[str], field: str

@@ -13,10 +13,7 @@ from beckon.profile.v1 import profile_service_pb2 as profile_pb
 from beckon.profile.v1 import relation_service_pb2 as relation_pb
 
 from mesh.errors import Aborted, FailedPrecondition
-from services.profile.servicer.relations import RelationServicer
 from services.profile.store import Turn
-from services.profile.store.related import RelatedPeople
-from services.profile.store.relations import Relations
 from tests.integration.profile.forgetting import (
     PARENT,
     REFUSED_FOR,
@@ -272,17 +269,6 @@ async def test_writing_an_erased_person_by_call_is_refused(
     assert await traces(profiles, "ana-x") == THE_WORD
 
 
-def relations_of(profiles: Profiles) -> RelationServicer:
-    """Return the service of relations."""
-    database = profiles.database
-    return RelationServicer(
-        Relations(database, profiles.definitions),
-        RelatedPeople(database),
-        profiles.clock,
-        profiles.profiles._tokens,
-    )
-
-
 def follows(*edges: tuple[str, str]) -> relation_pb.BatchPutRelationsRequest:
     request = relation_pb.BatchPutRelationsRequest(parent=PARENT)
     for one, other in edges:
@@ -295,7 +281,7 @@ def follows(*edges: tuple[str, str]) -> relation_pb.BatchPutRelationsRequest:
 async def test_relations_in_both_directions_go_and_do_not_come_back(
     profiles: Profiles, forgetting: Forgetting
 ) -> None:
-    relations = relations_of(profiles)
+    relations = profiles.relations
     await relations.BatchPutRelations(
         follows(("ana-x", "ben"), ("eve", "ana-x"), ("eve", "ben")), None
     )
@@ -312,7 +298,7 @@ async def test_relations_beside_an_erasure_leave_nothing(
     profiles: Profiles, forgetting: Forgetting
 ) -> None:
     """Nobody has a profile: there is no row that the writers could wait at."""
-    relations = relations_of(profiles)
+    relations = profiles.relations
     for attempt in range(15):
         person = f"p{attempt}-x"
 

@@ -13,13 +13,19 @@ from mesh.pages import PageTokens
 from mesh.postgres import Database
 from services.profile.servicer import ObservationServicer, ProfileServicer
 from services.profile.servicer.attributes import AttributeServicer
+from services.profile.servicer.devices import DeviceServicer
+from services.profile.servicer.exporting import Exporter
 from services.profile.servicer.identity import IdentityServicer
+from services.profile.servicer.relations import RelationServicer
 from services.profile.servicer.traits import TraitServicer
 from services.profile.store import Observations
 from services.profile.store import Profiles as ProfileStore
 from services.profile.store.attributes import Attributes, AttributeTypes
 from services.profile.store.definitions import Definitions
+from services.profile.store.devices import Devices
 from services.profile.store.merges import Merges
+from services.profile.store.related import RelatedPeople
+from services.profile.store.relations import Relations
 from services.profile.store.segments import load_segments
 from services.profile.store.traits import TraitDefinitions, TraitDues, TraitWalks, load_traits
 from services.profile.worker.traits import TraitKeeper
@@ -106,7 +112,16 @@ class Profiles:
         )
         tokens = PageTokens(b"secret")
         people = ProfileStore(self.database, self.definitions, self.types)
-        self.profiles = ProfileServicer(people, self.clock, tokens)
+        self.devices = DeviceServicer(Devices(self.database, self.definitions), self.clock, tokens)
+        self.relations = RelationServicer(
+            Relations(self.database, self.definitions),
+            RelatedPeople(self.database),
+            self.clock,
+            tokens,
+        )
+        self.profiles = ProfileServicer(
+            people, self.clock, tokens, Exporter(self.devices, self.relations)
+        )
         self.merges = Merges(self.database, self.definitions)
         self.identity = IdentityServicer(self.merges, self.clock, tokens)
         self.attributes = AttributeServicer(
