@@ -280,7 +280,7 @@ def test_a_policy_holds_every_pod_of_ours(overlay: str) -> None:
 def test_development_lets_each_service_call_whom_it_calls() -> None:
     keys = KeyRing.load(K8S / "overlays" / "development" / "keyring.json")
 
-    for name in ("trigger", "delivery", "admin"):
+    for name in ("trigger", "delivery", "profile", "admin"):
         caller = keys.find(f"development-{name}")
         assert caller is not None, name
         assert caller.name == name

@@ -1,5 +1,7 @@
-"""Makes sure that a filter as SQL says what the CEL library says: generated filters over generated
-people, both asked, the functions of ours modelled naively."""
+"""Makes sure that a filter as SQL says what the CEL library says.
+
+Generated filters over generated people: both are asked, with our functions modelled naively.
+"""
 
 import asyncio
 import json
@@ -12,7 +14,7 @@ from typing import Any
 import asyncpg
 import pytest
 from cel_expr_python import cel
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from mesh.errors import InvalidArgument
