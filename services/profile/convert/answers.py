@@ -115,7 +115,7 @@ def place_of(event: Event) -> Place:
 def standing(asked: PersonKey, person: Person, traits: str = _NO_TRAITS) -> pb.Standing:
     """Return how the person stands who was asked for by that id, without any address."""
     profile, facts = person.profile, person.profile.facts
-    return pb.Standing(
+    message = pb.Standing(
         attributes_json=facts.attributes.encode(),
         time_zone=facts.time_zone,
         locale=facts.locale,
@@ -125,10 +125,13 @@ def standing(asked: PersonKey, person: Person, traits: str = _NO_TRAITS) -> pb.S
         ],
         first_seen_time_us=profile.first_seen_us,
         last_seen_time_us=profile.last_seen_us,
-        profile_id=person.key[1] if person.key != asked else "",
-        traits_json=b"" if traits == _NO_TRAITS else traits.encode(),
-        member_ids=person.member_ids,
     )
+    if person.member_ids:
+        message.member_ids.extend(person.member_ids)
+        message.profile_id = person.key[1] if person.key != asked else ""
+    if traits != _NO_TRAITS:
+        message.traits_json = traits.encode()
+    return message
 
 
 def addresses(person: Person, devices: Iterable[Device]) -> pb.Addresses:

@@ -14,6 +14,7 @@ from services.profile.model.persons import (
     EdgeState,
     Observed,
     Person,
+    PersonObservation,
     Renaming,
     Union,
 )
@@ -60,12 +61,11 @@ def observe_people(
     for key, theirs in groups.items():
         # By an id of hers that was asked for: her name may not have been.
         known = people.get(theirs[0].person)
-        seen = observe_person(known or Person(key), theirs, wanted=wanted, types=types.get(key[0]))
+        before = known or Person(key)
+        seen = observe_person(before, theirs, wanted=wanted, types=types.get(key[0]))
         if seen.kept:
             observed.changes.append((known, seen.person))
-        observed.kept.extend(seen.kept)
-        observed.stood.extend(seen.stood)
-        observed.refused.extend(seen.refused)
+        _take(seen, observed)
     return observed
 
 
@@ -78,6 +78,12 @@ def _clusters(people: Mapping[PersonKey, Person], claims: Claims) -> list[set[Pe
         apart = [other for other in clusters if not other & cluster]
         clusters = [*apart, cluster.union(*(other for other in clusters if other & cluster))]
     return clusters
+
+
+def _take(seen: PersonObservation, observed: Observed) -> None:
+    observed.kept.extend(seen.kept)
+    observed.stood.extend(seen.stood)
+    observed.refused.extend(seen.refused)
 
 
 def _name(people: Mapping[PersonKey, Person], key: PersonKey) -> PersonKey:
@@ -125,9 +131,7 @@ class _Cluster:
         seen = observe_person(
             person, [event], wanted=self._wanted, types=self._types.get(event.workspace)
         )
-        observed.kept.extend(seen.kept)
-        observed.stood.extend(seen.stood)
-        observed.refused.extend(seen.refused)
+        _take(seen, observed)
         if not seen.kept:
             # Nothing of the event holds, and so nobody is united by it.
             return

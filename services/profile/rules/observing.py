@@ -62,7 +62,6 @@ def observe(
     also when they only come late: whoever writes the same person at the same time must
     notice.
     """
-    types = Types() if types is None else types
     counters = dict(profile.counters)
     facts, first, last = profile.facts, profile.first_seen_us, profile.last_seen_us
     kept: list[Event] = []
@@ -73,6 +72,7 @@ def observe(
         occur_us, kind = event.occur_us, event.type
         if event.receive_us - occur_us <= LATE_US:
             if kind in _WRITING:
+                types = types or Types()
                 revised = _revise(facts, event, types)
                 if isinstance(revised, Refused):
                     refused.append((event, revised))

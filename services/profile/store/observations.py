@@ -113,9 +113,14 @@ class Turn:
         """Return by workspace what these attributes take."""
         return await self._types.read(self._db, wanted) if wanted else {}
 
-    async def read(self, people: Collection[PersonKey]) -> dict[PersonKey, Person]:
-        """Return those of the people who are known, by every id that is asked for."""
-        return await persons.load(self._db, people, lock=self._lock)
+    async def read(
+        self, people: Collection[PersonKey], *, uniting: bool = False
+    ) -> dict[PersonKey, Person]:
+        """Return those of the people who are known, by every id that is asked for.
+
+        `uniting` says that some of them may be united in this turn.
+        """
+        return await persons.load(self._db, people, lock=self._lock, dated=uniting)
 
     async def find_edges(self, merges: Collection[tuple[str, UUID]]) -> KnownEdges:
         """Return those of the edges that were made before."""

@@ -14,6 +14,7 @@ from services.profile.model.persons import NEVER, Person, Recorded
 from services.profile.store.rows import (
     CONTRIBUTION_COLUMNS,
     PERSON_COLUMNS,
+    UNDATED_COLUMNS,
     columns,
     counts_of,
     facts_of,
@@ -22,10 +23,12 @@ from services.profile.store.rows import (
     recorded_of,
 )
 
-_READ = f"""
-SELECT {PERSON_COLUMNS} FROM unnest($1::text[], $2::text[]) AS w (workspace, profile_id)
+_ASKED = """
+FROM unnest($1::text[], $2::text[]) AS w (workspace, profile_id)
 JOIN profiles AS p USING (workspace, profile_id)
-"""  # noqa: S608 — put together from constants
+"""
+_READ = f"SELECT {PERSON_COLUMNS} {_ASKED}"
+_READ_UNDATED = f"SELECT {UNDATED_COLUMNS} {_ASKED}"
 # In a fixed order: two who hold people then wait for each other in a line.
 _HOLD = f"{_READ} ORDER BY p.workspace, p.profile_id FOR NO KEY UPDATE OF p"
 _CONTRIBUTIONS = f"""
@@ -128,11 +131,12 @@ async def load(
     *,
     lock: bool = False,
     contributions: bool = True,
+    dated: bool = True,
 ) -> dict[PersonKey, Person]:
     """Return those who are known, by the key asked about; two ids of one person give the same.
 
     With `lock` they are held until the transaction ends; without it `write` notices who
-    was faster.
+    was faster. Times that are not asked for are `NEVER`; only `rename` needs them.
 
     Raises:
         Aborted: People were united or parted meanwhile. Begin anew.
@@ -141,7 +145,8 @@ async def load(
         return {}
     people: dict[PersonKey, Person] = {}
     pointers: dict[PersonKey, PersonKey] = {}
-    for row in await db.fetch(_READ, *columns(asked, 2)):
+    query = _READ if dated else _READ_UNDATED
+    for row in await db.fetch(query, *columns(asked, 2)):
         name = merged_into(row)
         if name:
             pointers[row[0], row[1]] = (row[0], name)
@@ -150,7 +155,7 @@ async def load(
     if lock:
         people = await _named(db, people.keys() | set(pointers.values()), _HOLD)
     elif pointers:
-        people |= await _named(db, set(pointers.values()) - people.keys(), _READ)
+        people |= await _named(db, set(pointers.values()) - people.keys(), query)
     for key, name_key in pointers.items():
         person = people.get(name_key)
         if person is None or key[1] not in person.member_ids:

@@ -1,14 +1,15 @@
 """How a person stands in a row."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from operator import itemgetter
+from types import MappingProxyType
 
 import asyncpg
 import msgspec
 
 from mesh.postgres import Connection
 from services.profile.model import Counter, Facts, Known, PersonKey, Profile
-from services.profile.model.persons import Person, Recorded
+from services.profile.model.persons import NEVER, Person, Recorded
 
 PROFILE_COLUMNS = """
 p.workspace, p.profile_id, p.version, p.first_seen_us, p.last_seen_us,
@@ -16,11 +17,16 @@ p.email, p.phone, p.time_zone, p.locale, p.attributes, p.counters, p.attribute_t
 """
 KNOWN_COLUMNS = f"{PROFILE_COLUMNS}, p.create_time, p.update_time"
 PERSON_COLUMNS = f"{KNOWN_COLUMNS}, p.member_ids, p.merged_into"
+# For who does not ask when: two times cost as much as all the rest to take apart.
+UNDATED_COLUMNS = f"""
+{PROFILE_COLUMNS}, NULL::timestamptz, NULL::timestamptz, p.member_ids, p.merged_into
+"""
 CONTRIBUTION_COLUMNS = """
 c.workspace, c.person_id, c.member_id, c.first_seen_us, c.last_seen_us,
 c.email, c.phone, c.time_zone, c.locale, c.attributes, c.counters, c.attribute_times, c.create_time
 """
 
+_NOTHING: Mapping[str, Recorded] = MappingProxyType({})
 _COUNTERS = msgspec.json.Decoder(dict[str, Counter])
 _READ = f"""
 SELECT {PROFILE_COLUMNS} FROM unnest($1::text[], $2::text[]) AS w (workspace, profile_id)
@@ -41,7 +47,14 @@ def known_of(row: asyncpg.Record) -> Known:
 
 def person_of(row: asyncpg.Record) -> Person:
     """Return the person in a row of `PERSON_COLUMNS`, without contributions."""
-    return Person((row[0], row[1]), profile_of(row), tuple(row[15]), {}, row[13], row[14])
+    return Person(
+        (row[0], row[1]),
+        profile_of(row),
+        tuple(row[15]),
+        _NOTHING,
+        row[13] or NEVER,
+        row[14] or NEVER,
+    )
 
 
 def merged_into(row: asyncpg.Record) -> str:
