@@ -35,6 +35,7 @@ class Segments:
 
     profiles: Profiles
     piece: int = 5000
+    workspace: str = "acme"
     positions: "count[int]" = field(default_factory=lambda: count(1))
 
     def __post_init__(self) -> None:
@@ -52,6 +53,10 @@ class Segments:
         self.dues = self.another_dues()
         self.owed = DerivedEvents(database)
 
+    @property
+    def parent(self) -> str:
+        return f"workspaces/{self.workspace}"
+
     def another_dues(self, *, batch: int = 500) -> SegmentDues:
         """What another replica has."""
         definitions = Definitions(load_traits, load_segments)
@@ -59,7 +64,7 @@ class Segments:
         return SegmentDues(dues, self.profiles.clock)
 
     async def create(self, segment: str, filter_: str) -> pb.Segment:
-        wanted = pb.Segment(name=f"{WORKSPACE}/segments/{segment}", filter=filter_)
+        wanted = pb.Segment(name=f"{self.parent}/segments/{segment}", filter=filter_)
         return await self.servicer.CreateSegment(pb.CreateSegmentRequest(segment=wanted), None)
 
     async def build(self) -> None:
@@ -73,18 +78,19 @@ class Segments:
 
     async def get(self, segment: str) -> pb.Segment:
         return await self.servicer.GetSegment(
-            pb.GetSegmentRequest(name=f"{WORKSPACE}/segments/{segment}"), None
+            pb.GetSegmentRequest(name=f"{self.parent}/segments/{segment}"), None
         )
 
     async def members(self, segment: str) -> list[str]:
-        request = pb.StreamSegmentMembersRequest(name=f"{WORKSPACE}/segments/{segment}")
+        request = pb.StreamSegmentMembersRequest(name=f"{self.parent}/segments/{segment}")
         found = [one async for one in self.servicer.StreamSegmentMembers(request, None)]
         return [each.profile.rpartition("/")[2] for one in found for each in one.members]
 
     async def membership(self, segment: str, profile: str = "ana") -> pb.SegmentMembership:
         return await self.servicer.GetSegmentMembership(
             pb.GetSegmentMembershipRequest(
-                name=f"{WORKSPACE}/segments/{segment}", profile=f"{WORKSPACE}/profiles/{profile}"
+                name=f"{self.parent}/segments/{segment}",
+                profile=f"{self.parent}/profiles/{profile}",
             ),
             None,
         )
@@ -100,9 +106,15 @@ class Segments:
         """Let somebody do something now, or a while ago."""
         at, now = next(self.positions), self.profiles.clock.now()
         event = an_event(
-            f"e{at}", kind=kind, profile=profile, properties=properties, occurred=now - ago
+            f"e{at}",
+            kind=kind,
+            profile=profile,
+            workspace=self.workspace,
+            properties=properties,
+            occurred=now - ago,
         )
-        answer = await self.profiles.observe(a_record(f"{at:09}", event, received=now))
+        record = a_record(f"{at:09}", event, received=now, workspace=self.workspace)
+        answer = await self.profiles.observe(record)
         assert not answer.failed_events
 
     async def update(self, profile: str = "ana", **attributes: object) -> None:
