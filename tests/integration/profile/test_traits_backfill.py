@@ -7,11 +7,12 @@ middle of them. The walk takes three ids at a time.
 import asyncio
 import random
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from datetime import timedelta
 
 import pytest
 from beckon.ingest.v1.event_pb2 import Event
+from beckon.profile.v1 import identity_service_pb2 as identity_pb
 from beckon.profile.v1 import trait_service_pb2 as pb
 
 from mesh.errors import MeshError
@@ -81,6 +82,19 @@ async def observe_some(
             said = {"anonymous_id": other}
             events.append(an_event(f"{batch}-i", kind="identify", profile=one, properties=said))
         await profiles.observe(a_record(str(batch), *events, partition=partition))
+        if draw.random() < 0.2:
+            await part(profiles, draw)
+
+
+async def part(profiles: Profiles, draw: random.Random) -> None:
+    """Take one of the merges back that there are."""
+    parent = f"workspaces/acme/profiles/{draw.choice(PEOPLE)}"
+    request = identity_pb.ListMergesRequest(parent=parent)
+    for merge in (await profiles.identity.ListMerges(request, None)).merges[:1]:
+        with suppress(MeshError):
+            # Another stream may have been faster.
+            parting = identity_pb.UnmergeProfilesRequest(name=merge.name)
+            await profiles.identity.UnmergeProfiles(parting, None)
 
 
 def halves(values: dict[str, float]) -> tuple[dict[str, float], dict[str, float]]:
@@ -124,6 +138,8 @@ async def test_a_backfill_among_streaming_events_comes_to_the_same(
     for person in await everybody(profiles):
         live, filled = halves(await kept(profiles, person))
         assert live == filled
+    assert await profiles.fetch("SELECT FROM merges WHERE state = 1") != []
+    assert await profiles.fetch("SELECT FROM merges WHERE state = 2") != []
 
 
 async def _step(profiles: Profiles) -> bool:

@@ -188,6 +188,29 @@ def test_a_recent_window_stays_exact_beyond_a_thousand_different_values() -> Non
     assert value(trait, state, "UTC", us("2026-03-11T01:00:00Z")) == Value(5)
 
 
+def test_few_values_seen_very_often_stay_exact_in_both_windows() -> None:
+    trait = a_trait(Aggregate.DISTINCT, window=Rolling(DAY_US), compare=True)
+    begin = us("2026-03-01T00:00:00Z")
+    seen = [
+        an_event(
+            f"{quarter}",
+            occur_us=begin + quarter * HOUR_US // 4,
+            receive_us=begin + quarter * HOUR_US // 4,
+            properties=json.dumps({"value": quarter % 7}),
+        )
+        for quarter in range(96 * 15)
+    ]
+
+    (state,) = states(trait, seen, at="2026-03-04T00:00:00Z")
+
+    assert isinstance(state, dict)
+    assert sum(len(cell) for cell in state.values() if isinstance(cell, frozenset)) < 250
+    now_us = begin + 15 * DAY_US
+    for hours in range(0, 24, 5):
+        assert value(trait, [state], "UTC", now_us + hours * HOUR_US) == Value(7, 7)
+    assert value(trait, [state], "UTC", now_us + DAY_US) == Value(0, 7)
+
+
 def test_an_event_that_came_a_month_late_changes_nothing() -> None:
     late = happened("2026-01-01T00:00:00Z", received="2026-01-31T00:00:01Z")
 
