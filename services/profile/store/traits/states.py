@@ -10,6 +10,7 @@ from mesh.postgres import Connection
 from services.profile.convert.traits import decode_state, encode_state
 from services.profile.model.people import Event, PersonKey
 from services.profile.model.traits import State, StateKey, Trait
+from services.profile.store.identities import members
 from services.profile.store.rows import columns
 
 _READ = """
@@ -40,9 +41,10 @@ WHERE workspace = $1 AND member_id = ANY($2::text[]) AND person_id <> $3
 """
 _ERASE = """
 WITH erased AS (
-    DELETE FROM trait_states WHERE workspace = $1 AND person_id = $2 RETURNING trait_id
+    DELETE FROM trait_states WHERE workspace = $1 AND person_id = ANY($2::text[])
+    RETURNING trait_id
 ), unscheduled AS (
-    DELETE FROM trait_dues WHERE workspace = $1 AND person_id = $2
+    DELETE FROM trait_dues WHERE workspace = $1 AND person_id = ANY($2::text[])
 )
 SELECT count(DISTINCT trait_id) FROM erased
 """
@@ -114,8 +116,12 @@ async def reassign(
 
 
 async def erase(db: Connection, workspace: str, person_id: str) -> dict[str, int]:
-    """Delete what is kept of a person; return of how many traits."""
-    return {"traits": await db.fetchval(_ERASE, workspace, person_id)}
+    """Delete what is kept of a person; return of how many traits.
+
+    Under each id: one that gave its name up may still be due to be looked at.
+    """
+    ids = await members(db, (workspace, person_id))
+    return {"traits": await db.fetchval(_ERASE, workspace, ids)}
 
 
 async def _write(db: Connection, query: str, rows: Sequence[tuple[object, ...]]) -> None:
