@@ -7,6 +7,7 @@ from beckon.errors.v1.error_reason_pb2 import ErrorReason
 from beckon.profile.v1 import trait_service_pb2 as pb
 
 from mesh.errors import AlreadyExists, FailedPrecondition, InvalidArgument, MeshError, NotFound
+from services.profile.store.traits import erase
 from tests.integration.profile.reckoning import (
     DAY,
     SUM,
@@ -18,6 +19,7 @@ from tests.integration.profile.reckoning import (
     kept,
     told,
 )
+from tests.integration.profile.segmenting import Segments
 from tests.integration.profile.world import NOW, Profiles, a_record, an_event
 
 ANY_STATE = "SELECT FROM trait_states WHERE trait_id = 'orders'"
@@ -293,3 +295,60 @@ async def test_deleting_nothing_is_an_error_unless_allowed(profiles: Profiles) -
         await delete(profiles)
 
     await delete(profiles, allow_missing=True)
+
+
+# Segments.
+
+
+async def test_a_trait_that_a_segment_reads_is_kept(profiles: Profiles) -> None:
+    await declare(profiles, a_trait(rolling=DAY, compare=True))
+    segments = Segments(profiles)
+    await segments.create("fans", "profile.traits.orders_previous > 1")
+
+    with pytest.raises(FailedPrecondition) as refused:
+        await delete(profiles)
+
+    assert refused.value.reason == ErrorReason.ERROR_REASON_STATE_FORBIDS
+    assert (await get(profiles)).state == pb.Trait.STATE_ACTIVE
+
+
+async def test_time_takes_people_out_of_segments(profiles: Profiles) -> None:
+    await declare(profiles, a_trait(rolling=DAY))
+    segments = Segments(profiles)
+    await segments.made("fans", "profile.traits.orders > 0")
+    await profiles.observe(a_record("1", an_event("e1")))
+
+    profiles.clock.advance(2 * DAY)
+    await keep(profiles)
+
+    assert await segments.said() == [
+        ("segment_entered", "ana", "fans"),
+        ("segment_exited", "ana", "fans"),
+    ]
+
+
+async def test_a_backfill_lets_people_into_segments(profiles: Profiles) -> None:
+    await profiles.observe(a_record("1", an_event("e1")))
+    await declare(profiles, a_trait(backfill=True))
+    segments = Segments(profiles)
+    await segments.made("fans", "profile.traits.orders > 0")
+
+    await keep(profiles)
+
+    assert await segments.members("fans") == ["ana"]
+
+
+# Forgetting.
+
+
+async def test_nothing_is_kept_of_who_is_erased(profiles: Profiles) -> None:
+    await declare(profiles, a_trait(rolling=DAY))
+    await profiles.observe(a_record("1", an_event("e1"), an_event("e2", profile="bob")))
+
+    async with profiles.database.transaction() as db:
+        erased = await erase(db, "acme", "ana")
+
+    assert erased == {"traits": 1}
+    rows = await profiles.fetch("SELECT person_id FROM trait_states")
+    rows += await profiles.fetch("SELECT person_id FROM trait_dues")
+    assert [row[0] for row in rows] == ["bob", "bob"]

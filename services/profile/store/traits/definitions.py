@@ -6,9 +6,10 @@ from dataclasses import replace
 from datetime import datetime
 
 import asyncpg
+import structlog
 from beckon.errors.v1.error_reason_pb2 import ErrorReason
 
-from mesh.errors import AlreadyExists, FailedPrecondition, ResourceExhausted
+from mesh.errors import AlreadyExists, FailedPrecondition, MeshError, ResourceExhausted
 from mesh.names import format_name
 from mesh.postgres import Connection, Database
 from services.profile.convert.candidates import compile_trait_filter
@@ -23,7 +24,9 @@ from services.profile.model.traits import (
     Window,
 )
 from services.profile.store.definitions import announce
-from services.profile.store.segments import load_segments
+from services.profile.store.segments.definitions import traits_read
+
+log = structlog.get_logger(__name__)
 
 # Every event of a wanted type is looked at once for each.
 TRAITS_MAX = 100
@@ -64,8 +67,13 @@ async def load_traits(db: Connection) -> Mapping[str, tuple[Trait, ...]]:
     traits: defaultdict[str, list[Trait]] = defaultdict(list)
     for row in await db.fetch(_LOAD):
         trait = trait_of(row)
-        if trait.filter:
-            compile_trait_filter(trait.filter)
+        try:
+            if trait.filter:
+                compile_trait_filter(trait.filter)
+        except MeshError as error:
+            # It did when it was declared. Everybody else's turns go on without it.
+            log.exception("trait_not_compiled", trait=_name(trait), problem=error.message)
+            continue
         traits[trait.workspace].append(trait)
     return {workspace: tuple(found) for workspace, found in traits.items()}
 
@@ -139,7 +147,11 @@ def _check(trait: Trait, rows: Mapping[str, asyncpg.Record]) -> None:
         raise FailedPrecondition(
             ErrorReason.ERROR_REASON_STATE_FORBIDS,
             f"{_name(trait)}: the values of the one before are still being removed",
-            metadata={"resourceName": _name(trait), "state": "REMOVING", "allowedStates": ""},
+            metadata={
+                "resourceName": _name(trait),
+                "state": "REMOVING",
+                "allowedStates": "REMOVED",
+            },
         )
     if len(rows) >= TRAITS_MAX:
         raise ResourceExhausted(
@@ -165,19 +177,14 @@ def _taken(trait: Trait, why: str) -> AlreadyExists:
 
 async def _check_unread(db: Connection, workspace: str, trait_id: str) -> None:
     name = format_name(workspace, "traits", trait_id)
-    read = {trait_id, previous_id(trait_id)}
-    for segment in (await load_segments(db)).get(workspace, ()):
-        if read & segment.filter.depends_on.traits:
-            raise FailedPrecondition(
-                ErrorReason.ERROR_REASON_STATE_FORBIDS,
-                f"{name} is read by the segment {segment.segment_id}",
-                metadata={
-                    "resourceName": name,
-                    "state": "READ",
-                    "segment": segment.segment_id,
-                    "allowedStates": "",
-                },
-            )
+    read = await traits_read(db, workspace)
+    segment = read.get(trait_id) or read.get(previous_id(trait_id))
+    if segment is not None:
+        raise FailedPrecondition(
+            ErrorReason.ERROR_REASON_STATE_FORBIDS,
+            f"{name} is read by {format_name(workspace, 'segments', segment)}",
+            metadata={"resourceName": name, "state": "READ", "allowedStates": "UNREAD"},
+        )
 
 
 def _name(trait: Trait) -> str:
