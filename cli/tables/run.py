@@ -140,7 +140,7 @@ def _tell_summary(
     if earlier:
         done = "all of it" if not run.rows else f"{earlier:,} rows of it"
         typer.secho(f"{done} by an earlier run ({_where(options)})", dim=True)
-    if run.rows and seconds:
+    if seconds >= 1:
         typer.secho(f"{seconds:.1f} s, {run.rows / seconds:,.0f} rows/s", dim=True)
 
 

@@ -82,8 +82,9 @@ def stack_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         said.append(line)
         if line.startswith("Ctrl-C stops everything"):
             break
+    else:
+        pytest.fail("".join(said))
     try:
-        assert process.poll() is None, "".join(said)
         yield folder
     finally:
         process.send_signal(signal.SIGINT)
