@@ -167,6 +167,17 @@ async def test_a_put_under_one_id_counts_for_the_person(world: Neighbours) -> No
     assert dict(edge.attributes) == {"n": 1}
 
 
+async def test_what_both_ids_said_stays_with_both_when_they_are_parted(world: Neighbours) -> None:
+    await world.put(an_edge("anon", "follows", "ben", {"n": 1}))
+    await world.unite("ana", "anon")
+    assert counts(await world.put(an_edge("ana", "follows", "ben", {"n": 1}))) == (0, 0, 0)
+
+    await world.part(["ana"], ["anon"])
+
+    for one in ("ana", "anon"):
+        assert shown(await world.edges(one)) == [(one, "follows", "ben")]
+
+
 async def test_two_ids_of_one_person_are_one_end(world: Neighbours) -> None:
     await world.unite("ana", "anon")
 
