@@ -23,11 +23,14 @@ from beckon.profile.v1 import observation_service_pb2 as pb
 from beckon.profile.v1 import observation_service_pb2_grpc as rpc
 from beckon.profile.v1 import profile_service_pb2 as profile_pb
 from beckon.profile.v1 import profile_service_pb2_grpc as profile_rpc
+from beckon.profile.v1 import trait_service_pb2 as trait_pb
+from beckon.profile.v1 import trait_service_pb2_grpc as trait_rpc
 
 from mesh.callers import key_entry
 from mesh.client import connect
 from stack.ports import free_port
 from tests.integration.profile.world import a_record, an_event
+from tests.waiting import eventually
 
 KEYS = [
     key_entry("trigger", "all"),
@@ -185,3 +188,33 @@ async def test_a_process_killed_in_mid_stream_counts_nothing_twice(house: Server
     await process.wait()
 
     assert [one.counters[0].count for one in standings.standings] == [60] * 10
+
+
+async def test_a_trait_is_filled_from_the_history_by_the_process_itself(house: Server) -> None:
+    name = "workspaces/acme/traits/orders"
+    declared = trait_pb.Trait(
+        name=name,
+        event_type="order_placed",
+        aggregate=trait_pb.Trait.AGGREGATE_COUNT,
+        backfill=True,
+    )
+    process = await house.start()
+    try:
+        async with house.channel() as channel:
+            observation = rpc.ObservationServiceStub(channel)
+            await observation.ObserveEvents(
+                pb.ObserveEventsRequest(records=[a_record("1", an_event())])
+            )
+            traits = trait_rpc.TraitServiceStub(channel)
+            await traits.CreateTrait(trait_pb.CreateTraitRequest(trait=declared))
+            await eventually(
+                lambda: traits.GetTrait(trait_pb.GetTraitRequest(name=name)),
+                lambda found: found.state == trait_pb.Trait.STATE_ACTIVE,
+            )
+            ana = pb.BatchGetStandingsRequest(profiles=["workspaces/acme/profiles/ana"])
+            standing = (await observation.BatchGetStandings(ana)).standings[0]
+    finally:
+        process.kill()
+        await process.wait()
+
+    assert json.loads(standing.traits_json) == {"orders": 1}
