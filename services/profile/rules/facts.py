@@ -151,7 +151,7 @@ def _room(before: str) -> int:
 
 def _field(key: str, naming: Naming) -> str:
     # In an update they stand beside the attributes.
-    return naming.of("write", key).replace("attributes.", "", 1)
+    return naming.of("write", key).replace("profile.attributes.", "profile.", 1)
 
 
 def _check_count(before: Mapping[str, str], after: Mapping[str, str], field: str) -> Refused | None:
