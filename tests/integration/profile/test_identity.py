@@ -286,7 +286,7 @@ async def test_the_log_is_owed_who_was_united_and_parted(profiles: Profiles) -> 
         ("profile_unmerged", "a2"),
         ("profile_unmerged", "ana"),
     ]
-    versions = [one.pop("version") for _, _, one in told]
+    versions = [int(str(one.pop("version"))) for _, _, one in told]
     assert told[1][2] == {
         "merge": merge_id,
         "into": "ana",
