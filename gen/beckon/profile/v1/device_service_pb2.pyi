@@ -302,9 +302,11 @@ class DeviceTransfer(_message.Message):
     to nobody.
     """
     to: _builtins.str
-    """Whose it became. Empty: nobody's."""
+    """Whose it became. Empty: nobody's, or of somebody who was erased."""
     reason: _builtins.str
-    """`registered`, `released`, `retired` or `expired`."""
+    """`registered`, `released`, `retired`, `expired` (not seen for 270 days) or
+    `displaced` (to make room for another).
+    """
     @_builtins.property
     def transfer_time(self) -> _timestamp_pb2.Timestamp:
         """When."""

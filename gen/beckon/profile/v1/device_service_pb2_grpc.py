@@ -78,7 +78,8 @@ class DeviceServiceServicer(object):
     def RegisterDevice(self, request, context):
         """Says that the device is in use by the profile now: at login, at every start
         of the app. Idempotent. The profile comes into being where it is missing.
-        At most 50 devices a profile: the one seen longest ago makes room.
+        At most 50 devices a profile: one that is no longer used makes room first,
+        else the one seen longest ago.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -108,7 +109,8 @@ class DeviceServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def ListDeviceTransfers(self, request, context):
-        """Lists how devices came to a profile and left it, newest first.
+        """Lists how devices came to a profile and left it, newest first. What went
+        from one id of a united profile to another neither came nor left.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -116,8 +118,8 @@ class DeviceServiceServicer(object):
 
     def RetireDevices(self, request, context):
         """Retires devices that a provider has called unregistered; between services.
-        One that was seen after `report_time` stays: it has registered anew.
-        Idempotent.
+        One that was seen after `report_time` stays: it has registered anew. One
+        that has gone to another profile is retired there. Idempotent.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

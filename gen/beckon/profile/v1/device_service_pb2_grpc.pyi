@@ -39,7 +39,8 @@ class DeviceServiceStub:
     RegisterDevice: _grpc.UnaryUnaryMultiCallable[_device_service_pb2.RegisterDeviceRequest, _device_service_pb2.Device]
     """Says that the device is in use by the profile now: at login, at every start
     of the app. Idempotent. The profile comes into being where it is missing.
-    At most 50 devices a profile: the one seen longest ago makes room.
+    At most 50 devices a profile: one that is no longer used makes room first,
+    else the one seen longest ago.
     """
     ReleaseDevice: _grpc.UnaryUnaryMultiCallable[_device_service_pb2.ReleaseDeviceRequest, _device_service_pb2.Device]
     """Says that the profile no longer uses the device: at logout. What reaches
@@ -51,11 +52,13 @@ class DeviceServiceStub:
     ListDevices: _grpc.UnaryUnaryMultiCallable[_device_service_pb2.ListDevicesRequest, _device_service_pb2.ListDevicesResponse]
     """Lists the devices of a profile, last seen first."""
     ListDeviceTransfers: _grpc.UnaryUnaryMultiCallable[_device_service_pb2.ListDeviceTransfersRequest, _device_service_pb2.ListDeviceTransfersResponse]
-    """Lists how devices came to a profile and left it, newest first."""
+    """Lists how devices came to a profile and left it, newest first. What went
+    from one id of a united profile to another neither came nor left.
+    """
     RetireDevices: _grpc.UnaryUnaryMultiCallable[_device_service_pb2.RetireDevicesRequest, _device_service_pb2.RetireDevicesResponse]
     """Retires devices that a provider has called unregistered; between services.
-    One that was seen after `report_time` stays: it has registered anew.
-    Idempotent.
+    One that was seen after `report_time` stays: it has registered anew. One
+    that has gone to another profile is retired there. Idempotent.
     """
 
 @_typing.type_check_only
@@ -69,7 +72,8 @@ class DeviceServiceAsyncStub(DeviceServiceStub):
     RegisterDevice: _aio.UnaryUnaryMultiCallable[_device_service_pb2.RegisterDeviceRequest, _device_service_pb2.Device]  # type: ignore[assignment]
     """Says that the device is in use by the profile now: at login, at every start
     of the app. Idempotent. The profile comes into being where it is missing.
-    At most 50 devices a profile: the one seen longest ago makes room.
+    At most 50 devices a profile: one that is no longer used makes room first,
+    else the one seen longest ago.
     """
     ReleaseDevice: _aio.UnaryUnaryMultiCallable[_device_service_pb2.ReleaseDeviceRequest, _device_service_pb2.Device]  # type: ignore[assignment]
     """Says that the profile no longer uses the device: at logout. What reaches
@@ -81,11 +85,13 @@ class DeviceServiceAsyncStub(DeviceServiceStub):
     ListDevices: _aio.UnaryUnaryMultiCallable[_device_service_pb2.ListDevicesRequest, _device_service_pb2.ListDevicesResponse]  # type: ignore[assignment]
     """Lists the devices of a profile, last seen first."""
     ListDeviceTransfers: _aio.UnaryUnaryMultiCallable[_device_service_pb2.ListDeviceTransfersRequest, _device_service_pb2.ListDeviceTransfersResponse]  # type: ignore[assignment]
-    """Lists how devices came to a profile and left it, newest first."""
+    """Lists how devices came to a profile and left it, newest first. What went
+    from one id of a united profile to another neither came nor left.
+    """
     RetireDevices: _aio.UnaryUnaryMultiCallable[_device_service_pb2.RetireDevicesRequest, _device_service_pb2.RetireDevicesResponse]  # type: ignore[assignment]
     """Retires devices that a provider has called unregistered; between services.
-    One that was seen after `report_time` stays: it has registered anew.
-    Idempotent.
+    One that was seen after `report_time` stays: it has registered anew. One
+    that has gone to another profile is retired there. Idempotent.
     """
 
 class DeviceServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -102,7 +108,8 @@ class DeviceServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_device_service_pb2.Device, _abc.Awaitable[_device_service_pb2.Device]]:
         """Says that the device is in use by the profile now: at login, at every start
         of the app. Idempotent. The profile comes into being where it is missing.
-        At most 50 devices a profile: the one seen longest ago makes room.
+        At most 50 devices a profile: one that is no longer used makes room first,
+        else the one seen longest ago.
         """
 
     @_abc_1.abstractmethod
@@ -138,7 +145,9 @@ class DeviceServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _device_service_pb2.ListDeviceTransfersRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_device_service_pb2.ListDeviceTransfersResponse, _abc.Awaitable[_device_service_pb2.ListDeviceTransfersResponse]]:
-        """Lists how devices came to a profile and left it, newest first."""
+        """Lists how devices came to a profile and left it, newest first. What went
+        from one id of a united profile to another neither came nor left.
+        """
 
     @_abc_1.abstractmethod
     def RetireDevices(
@@ -147,8 +156,8 @@ class DeviceServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_device_service_pb2.RetireDevicesResponse, _abc.Awaitable[_device_service_pb2.RetireDevicesResponse]]:
         """Retires devices that a provider has called unregistered; between services.
-        One that was seen after `report_time` stays: it has registered anew.
-        Idempotent.
+        One that was seen after `report_time` stays: it has registered anew. One
+        that has gone to another profile is retired there. Idempotent.
         """
 
 def add_DeviceServiceServicer_to_server(servicer: DeviceServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -293,7 +293,9 @@ class StreamRelatedRequest(_message.Message):
     `relation.attributes`. Empty: all.
     """
     include_blocked: _builtins.bool
-    """Also who blocks the profile or is blocked by it."""
+    """Also who blocks the profile or is blocked by it. Of the kind `blocks` they
+    are streamed anyway.
+    """
     cursor: _builtins.str
     """`cursor` of the last answer received; to resume."""
     def __init__(

@@ -28,7 +28,9 @@ if _version_not_supported:
 class RelationServiceStub(object):
     """Keeps typed, directed edges between profiles of a workspace: `ana follows
     ben`. The kind `blocks` is special: who blocks or is blocked is left out of
-    fan-outs about the other.
+    fan-outs about the other. Edges of ids that are united are edges of the one
+    profile: equal ones count once, with the attributes written last; one between
+    two of its ids is not shown while they are united.
     """
 
     def __init__(self, channel):
@@ -62,7 +64,9 @@ class RelationServiceStub(object):
 class RelationServiceServicer(object):
     """Keeps typed, directed edges between profiles of a workspace: `ana follows
     ben`. The kind `blocks` is special: who blocks or is blocked is left out of
-    fan-outs about the other.
+    fan-outs about the other. Edges of ids that are united are edges of the one
+    profile: equal ones count once, with the attributes written last; one between
+    two of its ids is not shown while they are united.
     """
 
     def BatchPutRelations(self, request, context):
@@ -74,7 +78,8 @@ class RelationServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def BatchDeleteRelations(self, request, context):
-        """Removes relations; what is not there counts for nothing. Idempotent.
+        """Removes relations, whatever of a profile's ids they were written under; what
+        is not there counts for nothing. Idempotent.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -130,7 +135,9 @@ def add_RelationServiceServicer_to_server(servicer, server):
 class RelationService(object):
     """Keeps typed, directed edges between profiles of a workspace: `ana follows
     ben`. The kind `blocks` is special: who blocks or is blocked is left out of
-    fan-outs about the other.
+    fan-outs about the other. Edges of ids that are united are edges of the one
+    profile: equal ones count once, with the attributes written last; one between
+    two of its ids is not shown while they are united.
     """
 
     @staticmethod

@@ -29,7 +29,9 @@ GRPC_VERSION: str
 class RelationServiceStub:
     """Keeps typed, directed edges between profiles of a workspace: `ana follows
     ben`. The kind `blocks` is special: who blocks or is blocked is left out of
-    fan-outs about the other.
+    fan-outs about the other. Edges of ids that are united are edges of the one
+    profile: equal ones count once, with the attributes written last; one between
+    two of its ids is not shown while they are united.
     """
 
     @_typing.overload
@@ -41,7 +43,9 @@ class RelationServiceStub:
     Idempotent. Profiles need not exist.
     """
     BatchDeleteRelations: _grpc.UnaryUnaryMultiCallable[_relation_service_pb2.BatchDeleteRelationsRequest, _relation_service_pb2.BatchDeleteRelationsResponse]
-    """Removes relations; what is not there counts for nothing. Idempotent."""
+    """Removes relations, whatever of a profile's ids they were written under; what
+    is not there counts for nothing. Idempotent.
+    """
     ListRelations: _grpc.UnaryUnaryMultiCallable[_relation_service_pb2.ListRelationsRequest, _relation_service_pb2.ListRelationsResponse]
     """Lists the relations from a profile, or with `incoming` to it, by kind and
     id.
@@ -55,7 +59,9 @@ class RelationServiceStub:
 class RelationServiceAsyncStub(RelationServiceStub):
     """Keeps typed, directed edges between profiles of a workspace: `ana follows
     ben`. The kind `blocks` is special: who blocks or is blocked is left out of
-    fan-outs about the other.
+    fan-outs about the other. Edges of ids that are united are edges of the one
+    profile: equal ones count once, with the attributes written last; one between
+    two of its ids is not shown while they are united.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
@@ -64,7 +70,9 @@ class RelationServiceAsyncStub(RelationServiceStub):
     Idempotent. Profiles need not exist.
     """
     BatchDeleteRelations: _aio.UnaryUnaryMultiCallable[_relation_service_pb2.BatchDeleteRelationsRequest, _relation_service_pb2.BatchDeleteRelationsResponse]  # type: ignore[assignment]
-    """Removes relations; what is not there counts for nothing. Idempotent."""
+    """Removes relations, whatever of a profile's ids they were written under; what
+    is not there counts for nothing. Idempotent.
+    """
     ListRelations: _aio.UnaryUnaryMultiCallable[_relation_service_pb2.ListRelationsRequest, _relation_service_pb2.ListRelationsResponse]  # type: ignore[assignment]
     """Lists the relations from a profile, or with `incoming` to it, by kind and
     id.
@@ -77,7 +85,9 @@ class RelationServiceAsyncStub(RelationServiceStub):
 class RelationServiceServicer(metaclass=_abc_1.ABCMeta):
     """Keeps typed, directed edges between profiles of a workspace: `ana follows
     ben`. The kind `blocks` is special: who blocks or is blocked is left out of
-    fan-outs about the other.
+    fan-outs about the other. Edges of ids that are united are edges of the one
+    profile: equal ones count once, with the attributes written last; one between
+    two of its ids is not shown while they are united.
     """
 
     @_abc_1.abstractmethod
@@ -96,7 +106,9 @@ class RelationServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _relation_service_pb2.BatchDeleteRelationsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_relation_service_pb2.BatchDeleteRelationsResponse, _abc.Awaitable[_relation_service_pb2.BatchDeleteRelationsResponse]]:
-        """Removes relations; what is not there counts for nothing. Idempotent."""
+        """Removes relations, whatever of a profile's ids they were written under; what
+        is not there counts for nothing. Idempotent.
+        """
 
     @_abc_1.abstractmethod
     def ListRelations(
