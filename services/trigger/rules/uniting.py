@@ -1,6 +1,6 @@
 """How do the passages of a person stand who was taken for several until now?"""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from uuid import UUID
@@ -8,13 +8,13 @@ from uuid import UUID
 from services.trigger.model import (
     Enrollment,
     EnrollmentState,
+    Gate,
     Leave,
     Occurrence,
     Person,
     Plan,
     Refusal,
     Restart,
-    Stop,
 )
 from services.trigger.rules.exceptions import judge_exception, stopped
 from services.trigger.rules.gates import passed, refused
@@ -40,6 +40,7 @@ def unite(
     person: Person,
     *,
     entries: Sequence[tuple[str, datetime]] = (),
+    before: Mapping[str, str] | None = None,
     now: datetime,
 ) -> United:
     """Judge the passages of one campaign as if their people had been one all along.
@@ -55,10 +56,12 @@ def unite(
         events: what she did under any id since the first of them, of exception types.
         person: how she stands, united.
         entries: (id, latest entry) of passages that are not kept any more.
+        before: under which id those went until now that were united with others already.
         now: when it is judged.
     """
-    story = _Story(plan, person, entries, now)
-    begun = {one.event.uid: one for one in passages}
+    story = _Story(plan, person, entries, before or {}, now)
+    begun = {one.event.uid: one for one in sorted(passages, key=lambda one: _order(one.event))}
+    story.prepare(begun.values())
     steps: dict[UUID, Occurrence] = {one.uid: one for one in events}
     steps |= {one.event.uid: one.event for one in passages}
     for event in sorted(steps.values(), key=_order):
@@ -75,22 +78,56 @@ class _Story:
     """What happened so far, and how it leaves the passages."""
 
     def __init__(
-        self, plan: Plan, person: Person, entries: Sequence[tuple[str, datetime]], now: datetime
+        self,
+        plan: Plan,
+        person: Person,
+        entries: Sequence[tuple[str, datetime]],
+        before: Mapping[str, str],
+        now: datetime,
     ) -> None:
         self._plan = plan
         self._person = person
         self._entries = entries
+        self._before = before
         self._now = now
         self._told: dict[UUID, Enrollment] = {}
         self._refusals: list[Refusal] = []
+        # What an event has stopped waited until then: it is told as waiting, and stopped again.
+        self._waited: set[UUID] = set()
+        # Begun only here: nothing that came later was judged against it yet.
+        self._unheard: set[UUID] = set()
+        # Of a row of restarts under one id, which share an entry, all but the first.
+        self._later: set[UUID] = set()
+
+    def prepare(self, passages: Iterable[Enrollment]) -> None:
+        """Hear of all passages, in their order."""
+        rows: set[tuple[str, datetime]] = set()
+        for passage in passages:
+            row = (self._party(passage.origin), passage.entry_time)
+            if row in rows:
+                self._later.add(passage.event.uid)
+            rows.add(row)
 
     def tell(self, event: Occurrence, passage: Enrollment | None) -> None:
         """Judge an event, and the passage that it began, if it did."""
         restarted = self._except(event)
-        if restarted:
-            self._restart(event, passage, min(one.entry_time for one in restarted))
-        elif passage is not None:
-            self._begin(passage)
+        entries = [one.entry_time for one in restarted]
+        if passage is None:
+            # Only in the place of what waits: nothing that was refused begins after all.
+            if any(one.state is EnrollmentState.WAITING for one in restarted):
+                self._told[event.uid] = self._enrolled(event, min(entries))
+                self._unheard.add(event.uid)
+            return
+        # Something may have come between it and what it restarted: then it begins anew.
+        anew = event.uid in self._later
+        if entries:
+            own = event.occur_time if anew else passage.entry_time
+            others = any(
+                self._party(one.origin) != self._party(passage.origin) for one in restarted
+            )
+            self._keep(passage, min((*entries, own)), restarts=others)
+        else:
+            self._begin(passage, anew=anew)
 
     def ends(self, before: dict[UUID, Enrollment]) -> United:
         """Return what has changed."""
@@ -98,57 +135,78 @@ class _Story:
         return United(tuple(self._gone_out(kept)), tuple(self._refusals))
 
     def _except(self, event: Occurrence) -> list[Enrollment]:
+        """Let an event stop what others had begun; return what it restarts."""
         restarted: list[Enrollment] = []
+        party = self._party(event.member or event.profile)
         for uid, passage in self._told.items():
+            if uid in self._waited and event.receive_time > passage.gates[-1].time:
+                # What stopped it is not among the events any more.
+                self._waited.discard(uid)
+            waited = uid in self._waited
             # What came under its own id was judged when it came.
-            if (event.member or event.profile) == passage.origin:
+            judged = not waited and uid not in self._unheard
+            if judged and party == self._party(passage.origin):
                 continue
-            match judge_exception(self._plan, event, self._person, passage, now=self._now):
-                case Leave():
-                    pass
-                case Stop(gate):
-                    self._told[uid] = stopped(passage, gate)
-                case Restart(gate):
-                    restarted.append(passage)
-                    self._told[uid] = stopped(passage, gate)
+            asked = replace(passage, state=EnrollmentState.WAITING) if waited else passage
+            verdict = judge_exception(self._plan, event, self._person, asked, now=self._now)
+            if isinstance(verdict, Leave):
+                continue
+            if isinstance(verdict, Restart):
+                restarted.append(passage)
+            if not waited:
+                self._told[uid] = stopped(passage, verdict.gate)
+            self._waited.discard(uid)
         return restarted
 
-    def _restart(self, event: Occurrence, passage: Enrollment | None, entry_time: datetime) -> None:
-        gate = passed("exception", "restarts the delay of an earlier one", self._now)
-        if passage is None:
-            gates = (passed("filter", "passed", self._now), gate)
-            passage = enroll(
-                self._plan,
-                event,
-                event.profile,
-                gates,
-                entry_time=entry_time,
-                now=self._now,
-                at_once=False,
-            )
-            passage = replace(passage, member=event.member)
-        elif passage.state is EnrollmentState.WAITING:
-            passage = replace(
-                passage,
-                entry_time=min(entry_time, passage.entry_time),
-                gates=(*passage.gates, gate),
-            )
-        self._told[event.uid] = passage
+    def _enrolled(self, event: Occurrence, entry_time: datetime) -> Enrollment:
+        gates = (passed("filter", "passed", self._now), self._restarts())
+        enrolled = enroll(
+            self._plan,
+            event,
+            event.profile,
+            gates,
+            entry_time=entry_time,
+            now=self._now,
+            at_once=False,
+        )
+        return replace(enrolled, member=event.member)
 
-    def _begin(self, passage: Enrollment) -> None:
-        last = max(self._others(passage), key=lambda one: one[1], default=None)
-        if passage.state is EnrollmentState.WAITING and last is not None:
-            other, at = last
-            name, holds, detail = reentry(self._plan, passage.entry_time, at)
-            if not holds:
+    def _keep(self, passage: Enrollment, entry_time: datetime, *, restarts: bool) -> None:
+        if restarts and passage.state is EnrollmentState.WAITING:
+            passage = replace(passage, gates=(*passage.gates, self._restarts()))
+        if entry_time != passage.entry_time:
+            passage = replace(passage, entry_time=entry_time)
+        self._told[passage.event.uid] = passage
+        if passage.state is EnrollmentState.EXITED and passage.gates[-1].name == "exception":
+            self._waited.add(passage.event.uid)
+
+    def _begin(self, passage: Enrollment, *, anew: bool) -> None:
+        """Judge whether a passage would have begun; `anew`: what it restarted was over by then."""
+        at = passage.event.occur_time if anew else passage.entry_time
+        last = max(self._others(passage, own=anew), key=lambda one: one[1], default=None)
+        if last is not None:
+            other, entered = last
+            name, holds, detail = reentry(self._plan, at, entered)
+            if not holds and passage.state is EnrollmentState.WAITING:
                 self._refuse(passage, name, f"united with {other}: {detail}")
                 return
-        self._told[passage.event.uid] = passage
+            if not holds:
+                # It is over, and would not have begun: it had better not count.
+                self._told[passage.event.uid] = passage
+                return
+        self._keep(passage, at, restarts=False)
 
-    def _others(self, passage: Enrollment) -> list[tuple[str, datetime]]:
-        """Return the entries so far under other ids; its own were asked about when it began."""
+    def _others(self, passage: Enrollment, *, own: bool) -> list[tuple[str, datetime]]:
+        """Return the entries so far under other ids; its `own` were asked about when it began."""
         entries = [(one.origin, one.entry_time) for one in self._told.values()]
-        return [one for one in (*self._entries, *entries) if one[0] != passage.origin]
+        mine = self._party(passage.origin)
+        return [one for one in (*self._entries, *entries) if own or self._party(one[0]) != mine]
+
+    def _party(self, origin: str) -> str:
+        return self._before.get(origin, origin)
+
+    def _restarts(self) -> Gate:
+        return passed("exception", "restarts the delay of an earlier one", self._now)
 
     def _refuse(self, passage: Enrollment, gate: str, detail: str) -> None:
         self._refusals.append(
@@ -178,7 +236,7 @@ class _Story:
         for one in self._told.values():
             if (
                 one.state in _GONE
-                and one.origin != passage.origin
+                and self._party(one.origin) != self._party(passage.origin)
                 and one.entry_time >= passage.entry_time
                 and not reentry(self._plan, one.entry_time, passage.entry_time)[1]
             ):

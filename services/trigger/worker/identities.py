@@ -163,6 +163,7 @@ class Identities:
             entries=[
                 (origin, at) for name, origin, at in gathered.entries if name == plan.campaign
             ],
+            before={member: profile for member, (profile, _) in gathered.known.items()},
             now=self._clock.now(),
         )
 
@@ -173,11 +174,7 @@ class Identities:
         types = frozenset(rule.event_type for plan in plans for rule in plan.exceptions)
         if not types:
             return []
-        since = min(
-            one.event.occur_time
-            for one in gathered.passages
-            if one.state is not EnrollmentState.EXITED
-        )
+        since = min(one.event.occur_time for one in gathered.passages)
         query = EventQuery(identity.workspace, identity.profile, types, since)
         [found] = await self._profile.events([query])
         # Who else has joined her by now is told by a change of its own.
