@@ -172,9 +172,14 @@ async def main(config: Config) -> None:
                 segment_dues.run,
                 relay.run,
             ],
-            # A bad event must be set aside by itself, not refuse the call; and its rules were
-            # checked at the door, at 45 us an event.
-            self_validating=frozenset({f"{PACKAGE}.ObservationService/ObserveEvents"}),
+            # A bad one must be set aside by itself, not refuse the call; and the rules of events
+            # were checked at the door, at 45 us an event.
+            self_validating=frozenset(
+                {
+                    f"{PACKAGE}.ObservationService/ObserveEvents",
+                    f"{PACKAGE}.RelationService/BatchPutRelations",
+                }
+            ),
         )
 
 

@@ -2,11 +2,12 @@
 
 from collections.abc import AsyncIterator
 
+from beckon.errors.v1.error_reason_pb2 import ErrorReason
 from beckon.profile.v1 import relation_service_pb2 as pb
 from beckon.profile.v1 import relation_service_pb2_grpc as rpc
 
 from mesh.clock import Clock
-from mesh.errors import invalid_field, to_rpc_status
+from mesh.errors import FieldViolation, InvalidArgument, invalid_field, to_rpc_status
 from mesh.names import parse_name, workspace_of
 from mesh.pages import OrderKey, PageTokens, page_size
 from services.profile.convert import relations as convert
@@ -16,7 +17,7 @@ from services.profile.model.relations import BLOCKS, Walk
 from services.profile.store.related import RelatedPeople
 from services.profile.store.relations import Relations
 
-BATCH_MAX = 1000
+RELATIONS_MAX = 1000
 
 
 class RelationServicer(rpc.RelationServiceServicer):
@@ -31,7 +32,10 @@ class RelationServicer(rpc.RelationServiceServicer):
     async def BatchPutRelations(
         self, request: pb.BatchPutRelationsRequest, context: object
     ) -> pb.BatchPutRelationsResponse:
+        # All that the schema says is checked edge by edge: each stands or falls alone.
         workspace = workspace_of(request.parent, field="parent")
+        if not 1 <= len(request.relations) <= RELATIONS_MAX:
+            raise _bad_size(len(request.relations))
         taken = convert.puts(workspace, request.relations)
         result = await self._store.put(workspace, taken.puts, self._clock.now())
         response = pb.BatchPutRelationsResponse(
@@ -88,6 +92,15 @@ class RelationServicer(rpc.RelationServiceServicer):
             if step.found:
                 cursor = self._tokens.write(request, step.place, field="cursor")
                 yield convert.related(key[0], step.found, cursor)
+
+
+def _bad_size(got: int) -> InvalidArgument:
+    return InvalidArgument(
+        ErrorReason.ERROR_REASON_BATCH_TOO_LARGE,
+        f"{got} relations, 1 to {RELATIONS_MAX} in a call",
+        metadata={"limit": str(RELATIONS_MAX), "got": str(got)},
+        violations=[FieldViolation("relations", f"must be 1 to {RELATIONS_MAX}")],
+    )
 
 
 def _place(token: OrderKey | None, *, field: str = "page_token") -> tuple[str, str]:

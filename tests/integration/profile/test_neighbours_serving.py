@@ -61,6 +61,35 @@ async def test_a_platform_must_be_named(channel: grpc.aio.Channel) -> None:
     assert refused.value.code() is grpc.StatusCode.INVALID_ARGUMENT
 
 
+async def test_a_bad_edge_falls_alone_over_the_wire_too(channel: grpc.aio.Channel) -> None:
+    stub = relation_rpc.RelationServiceStub(channel)
+    edges = [an_edge("ana", "follows", "ben"), an_edge("ana", "Bad Kind", "ben")]
+    put = relation_pb.BatchPutRelationsRequest(parent=ACME, relations=edges)
+
+    answer = await stub.BatchPutRelations(put)
+
+    assert (answer.created_count, list(answer.failed_relations)) == (1, [1])
+
+
+@pytest.mark.parametrize("size", [0, 1001])
+async def test_a_batch_has_its_bounds(channel: grpc.aio.Channel, size: int) -> None:
+    stub = relation_rpc.RelationServiceStub(channel)
+    edges = [an_edge("ana", "follows", f"p{index}") for index in range(size)]
+    for request, call in (
+        (
+            relation_pb.BatchPutRelationsRequest(parent=ACME, relations=edges),
+            stub.BatchPutRelations,
+        ),
+        (
+            relation_pb.BatchDeleteRelationsRequest(parent=ACME, relations=edges),
+            stub.BatchDeleteRelations,
+        ),
+    ):
+        with pytest.raises(grpc.aio.AioRpcError) as refused:
+            await call(request)
+        assert refused.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+
+
 async def test_followers_stream_out_and_a_client_may_leave(
     channel: grpc.aio.Channel, world: Neighbours
 ) -> None:
