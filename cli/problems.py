@@ -156,5 +156,6 @@ _HINTS: Mapping[str, str] = {
 _HINTS_BY_CODE: Mapping[str, str] = {
     "UNAVAILABLE": "does it run? `beckon status` tells; `beckon up` starts a stack",
     "DEADLINE_EXCEEDED": "it may be overloaded: `beckon status`, then try again",
+    "RESOURCE_EXHAUSTED": "a smaller --batch, where the call was too large",
     "UNIMPLEMENTED": "is the target the right service?",
 }

@@ -117,8 +117,14 @@ class Checkpoint:
         if self._file is None:
             return
         unfinished = self._file.with_name(f"{self._file.name}.unfinished")
-        unfinished.write_bytes(msgspec.json.encode(self.state) + b"\n")
-        unfinished.replace(self._file)
+        try:
+            unfinished.write_bytes(msgspec.json.encode(self.state) + b"\n")
+            unfinished.replace(self._file)
+        except OSError as error:
+            raise usage(
+                f"cannot remember how far it is in {self._file}: {error.strerror}",
+                hint="--resume FILE names another place",
+            ) from error
 
 
 def open_checkpoint(

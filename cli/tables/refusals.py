@@ -40,13 +40,11 @@ class Refusals:
 
     file: IO[bytes] | None
     bytes_written: int = 0
-    count: int = 0
     shown: list[Refused] = field(default_factory=list)
 
     def take(self, refused: Iterable[Refused]) -> None:
         """Take rows down, in the order of the table."""
         for one in sorted(refused, key=lambda refusal: refusal.row.number):
-            self.count += 1
             if len(self.shown) < _SHOWN:
                 self.shown.append(one)
             if self.file is not None:
@@ -54,15 +52,16 @@ class Refusals:
         if self.file is not None:
             self.file.flush()
 
-    def problem(self, what: str) -> Problem:
-        """Return what to say at the end."""
+    def problem(self, count: int, what: str) -> Problem:
+        """Return what to say at the end of an import that was refused so many rows."""
         shown = sorted(self.shown, key=lambda one: one.row.number)
         details = [Detail(f"row {one.row.number}", _text(one)) for one in shown]
-        if self.count > len(shown):
-            details.append(Detail("and", f"{self.count - len(shown):,} more"))
+        if count > len(shown):
+            more = f"{count - len(shown):,} more" if shown else "all of them by an earlier run"
+            details.append(Detail("and" if shown else "rows", more))
         hint = "" if self.file is not None else "--errors FILE takes them all, each with its reason"
         return Problem(
-            f"{self.count:,} rows were refused; {what}",
+            f"{count:,} rows were refused; {what}",
             reason="ROWS_REFUSED",
             details=details,
             hint=hint,

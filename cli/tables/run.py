@@ -14,7 +14,7 @@ from cli.progress import bar
 from cli.session import Session
 from cli.tables.checkpoint import Checkpoint, Counts, open_checkpoint
 from cli.tables.engine import Importer, Outcome
-from cli.tables.refusals import refusals_in
+from cli.tables.refusals import Refusals, refusals_in
 from cli.tables.rows import Row, read
 from mesh.clock import SystemClock
 
@@ -56,6 +56,7 @@ async def run_import(
     if checkpoint.state.complete:
         # Its counts are on record; nothing is read again.
         _tell_summary(session, options, checkpoint, Counts(), 0.0)
+        _require_none_refused(options, checkpoint, Refusals(None))
         return
     _settle_unsure(options, checkpoint)
 
@@ -71,9 +72,18 @@ async def run_import(
         await importer.run(table.rows, size=options.batch, parallel=options.parallel)
     checkpoint.complete()
     _tell_summary(session, options, checkpoint, importer.counts, perf_counter() - begun)
-    if refusals.count:
+    _require_none_refused(options, checkpoint, refusals)
+
+
+def _require_none_refused(options: Options, checkpoint: Checkpoint, refusals: Refusals) -> None:
+    """End as failed where rows are missing, also those that an earlier run was refused.
+
+    Raises:
+        Problem: Naming those of this run.
+    """
+    if count := checkpoint.state.counts.refused:
         left = "nothing was written" if options.dry_run else "all others are in"
-        raise refusals.problem(left)
+        raise refusals.problem(count, left)
 
 
 def _checkpoint(options: Options) -> Checkpoint:

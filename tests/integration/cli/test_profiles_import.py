@@ -94,6 +94,9 @@ def test_refused_rows_are_named_and_all_others_are_in(beckon: Beckon, tmp_path: 
     assert refused[3]["values"] == {"id": "ben", "visits": "3", "email": ""}
     assert "email" in refused[4]["message"] + refused[4]["where"]
     assert set(attributes(beckon)) == {"ana"}
+    again = beckon("profiles", "import", file, "--errors", str(errors), code=1)
+    assert "by an earlier run" in again.stderr
+    assert len(errors.read_text().splitlines()) == len(refused)
 
 
 def test_an_import_repeated_counts_nothing_twice(beckon: Beckon, tmp_path: Path) -> None:

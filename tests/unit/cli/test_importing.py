@@ -192,7 +192,7 @@ async def test_a_refusal_of_the_service_names_the_row_it_is_about(tmp_path: Path
 
     lines = [json.loads(line) for line in errors.read_text().splitlines()]
     assert [(one["row"], one["message"]) for one in lines] == [(1, "is empty"), (3, "no such type")]
-    assert "row 3" in [detail.where for detail in refusals.problem("").details]
+    assert "row 3" in [detail.where for detail in refusals.problem(2, "").details]
 
 
 def test_another_file_or_meaning_is_another_import(tmp_path: Path) -> None:
@@ -235,6 +235,14 @@ def test_after_a_day_what_was_on_its_way_is_unsure(tmp_path: Path) -> None:
     later.skip([1, 3])
     assert later.is_done(3)
     assert not later.is_done(4)
+
+
+def test_a_place_where_nothing_can_be_kept_is_a_problem(tmp_path: Path) -> None:
+    a_file(tmp_path)
+    (tmp_path / "progress.unfinished").mkdir()
+
+    with pytest.raises(Problem, match="cannot remember"):
+        checkpoint_in(tmp_path).begin(1)
 
 
 def test_what_is_no_progress_is_a_problem(tmp_path: Path) -> None:
