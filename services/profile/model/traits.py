@@ -74,6 +74,10 @@ class Trait:
     backfilling: bool = False
     """Whether that is still going on: who has no state yet is reckoned from the history."""
 
+    def __hash__(self) -> int:
+        """By its id: traits stand in sets, and eleven fields cost a microsecond each time."""
+        return hash(self.trait_id)
+
 
 class Latest(NamedTuple):
     """The number of the latest event; compares by time."""
