@@ -100,21 +100,26 @@ class Model:
         return found
 
 
-ids = st.sampled_from(IDS)
+# Where much happens to few, much comes together.
+ids = st.sampled_from(["a", "a", "a", "b", "b", "c", "d"])
 writes = st.one_of(
     st.tuples(st.just("plan"), st.sampled_from(["gold", "free"])),
     st.tuples(st.just("end"), st.integers(-1, 4)),
 )
+happenings = st.tuples(st.just("do"), ids, st.sampled_from(["opened", "opened", "bought"]))
 actions = st.lists(
     st.one_of(
         st.tuples(st.just("write"), ids, writes),
-        st.tuples(st.just("do"), ids, st.sampled_from(["opened", "bought"])),
+        happenings,
+        happenings,
+        happenings,
         st.tuples(st.just("wait"), st.sampled_from([1, 12, 23, 24, 25, 48, 50]), st.none()),
         st.tuples(st.just("merge"), ids, ids),
         st.tuples(st.just("unmerge"), st.integers(0, 3), st.none()),
         st.tuples(st.just("declare"), st.sampled_from(sorted(SEGMENTS)), st.none()),
         st.tuples(st.just("build"), st.none(), st.none()),
     ),
+    min_size=5,
     max_size=30,
 )
 _workspaces = count()
@@ -199,7 +204,7 @@ def test_segments_hold_whom_a_look_at_everybody_finds(
         async with connect(database_url, size=4) as database:
             workspace = f"w{next(_workspaces)}"
             life = Life(Segments(Profiles(database_url, database), piece=1, workspace=workspace))
-            for name in ("gold", "busy"):
+            for name in ("gold", "busy", "silent"):
                 await life.live("declare", name, None)
             for action in script:
                 await life.live(*action)
