@@ -23,7 +23,14 @@ DESCRIPTOR: _descriptor.FileDescriptor
 
 @_typing.final
 class Trait(_message.Message):
-    """A number reckoned from the events of one type."""
+    """A number reckoned from the events of one type. An event that occurred more
+    than 30 days before it was received does not count. Properties are taken as
+    decimal numbers with nine places, up to 10^18; sums are exact.
+
+    A profile has no value before an event has counted. In a window without
+    events, a count, a sum and a number of different values are then 0; of least,
+    greatest and latest there is none.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -46,7 +53,9 @@ class Trait(_message.Message):
         AGGREGATE_LAST: Trait._Aggregate.ValueType  # 5
         """Value of a numeric property in the latest event."""
         AGGREGATE_DISTINCT: Trait._Aggregate.ValueType  # 6
-        """How many different values of a property, up to 1,000."""
+        """How many different values of a property, up to 1,000. With `compare`, of
+        more than that in both windows together the window before forgets some.
+        """
         AGGREGATE_STREAK: Trait._Aggregate.ValueType  # 7
         """How many local days in a row, up to today or yesterday, had an event. No
         window.
@@ -70,7 +79,9 @@ class Trait(_message.Message):
     AGGREGATE_LAST: Trait.Aggregate.ValueType  # 5
     """Value of a numeric property in the latest event."""
     AGGREGATE_DISTINCT: Trait.Aggregate.ValueType  # 6
-    """How many different values of a property, up to 1,000."""
+    """How many different values of a property, up to 1,000. With `compare`, of
+    more than that in both windows together the window before forgets some.
+    """
     AGGREGATE_STREAK: Trait.Aggregate.ValueType  # 7
     """How many local days in a row, up to today or yesterday, had an event. No
     window.
@@ -155,7 +166,9 @@ class Trait(_message.Message):
     calendar: Global___Trait.Calendar.ValueType
     """In the person's zone, else UTC."""
     compare: _builtins.bool
-    """Keeps the window before as well, as `<id>_previous`. Only with a window."""
+    """Keeps the window before as well, as `<id>_previous`, which must not be the
+    id of another trait. Only with a window.
+    """
     backfill: _builtins.bool
     """Reads the history on creation."""
     state: Global___Trait.State.ValueType
@@ -164,7 +177,9 @@ class Trait(_message.Message):
     """Share of the profiles that the backfill has been through, 0 to 1."""
     @_builtins.property
     def rolling(self) -> _duration_pb2.Duration:
-        """The time up to now: 1 h to 31 d, exact to a quarter of an hour."""
+        """The time up to now: 1 h to 31 d, in whole quarters of an hour. An event
+        counts so long at least, and less than a quarter of an hour longer.
+        """
 
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp:

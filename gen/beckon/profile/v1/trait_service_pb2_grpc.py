@@ -92,7 +92,8 @@ class TraitServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def DeleteTrait(self, request, context):
-        """Removes a trait and its values. One that a segment reads is kept:
+        """Removes a trait; its values go after it, and until they are gone the name
+        cannot be had again (`STATE_FORBIDS`). One that a segment reads is kept:
         `STATE_FORBIDS`. Idempotent by `allow_missing`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

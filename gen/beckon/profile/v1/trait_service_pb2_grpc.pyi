@@ -48,7 +48,8 @@ class TraitServiceStub:
     ListTraits: _grpc.UnaryUnaryMultiCallable[_trait_service_pb2.ListTraitsRequest, _trait_service_pb2.ListTraitsResponse]
     """Lists the traits of a workspace by id."""
     DeleteTrait: _grpc.UnaryUnaryMultiCallable[_trait_service_pb2.DeleteTraitRequest, _empty_pb2.Empty]
-    """Removes a trait and its values. One that a segment reads is kept:
+    """Removes a trait; its values go after it, and until they are gone the name
+    cannot be had again (`STATE_FORBIDS`). One that a segment reads is kept:
     `STATE_FORBIDS`. Idempotent by `allow_missing`.
     """
 
@@ -71,7 +72,8 @@ class TraitServiceAsyncStub(TraitServiceStub):
     ListTraits: _aio.UnaryUnaryMultiCallable[_trait_service_pb2.ListTraitsRequest, _trait_service_pb2.ListTraitsResponse]  # type: ignore[assignment]
     """Lists the traits of a workspace by id."""
     DeleteTrait: _aio.UnaryUnaryMultiCallable[_trait_service_pb2.DeleteTraitRequest, _empty_pb2.Empty]  # type: ignore[assignment]
-    """Removes a trait and its values. One that a segment reads is kept:
+    """Removes a trait; its values go after it, and until they are gone the name
+    cannot be had again (`STATE_FORBIDS`). One that a segment reads is kept:
     `STATE_FORBIDS`. Idempotent by `allow_missing`.
     """
 
@@ -115,7 +117,8 @@ class TraitServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _trait_service_pb2.DeleteTraitRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_empty_pb2.Empty, _abc.Awaitable[_empty_pb2.Empty]]:
-        """Removes a trait and its values. One that a segment reads is kept:
+        """Removes a trait; its values go after it, and until they are gone the name
+        cannot be had again (`STATE_FORBIDS`). One that a segment reads is kept:
         `STATE_FORBIDS`. Idempotent by `allow_missing`.
         """
 
