@@ -64,6 +64,7 @@ async def main(config: Config) -> None:
         smtp = await stack.enter_async_context(_smtp(config, clock))
         webhook = await stack.enter_async_context(_webhook(config, clock))
         store, templates, outbox = DeliveryStore(db), TemplateStore(db), Outbox(db)
+        erasure_store = ErasureStore(db)
         relay = Relay(
             outbox,
             {Peer.THROTTLE: ThrottleClient(throttle), Peer.INGEST: IngestClient(ingest)},
@@ -108,14 +109,15 @@ async def main(config: Config) -> None:
         lanes: Lanes = {Channel.EMAIL: email_lane, Channel.WEBHOOK: webhook_lane}
         janitor = Janitor(
             store,
+            erasure_store,
             clock,
             repeat_safe={channel: lane.repeat_safe for channel, lane in lanes.items()},
             poll=config.poll,
             retention=config.retention,
         )
         tokens = PageTokens.from_keys_file(config.server.keys_file)
-        deliveries = DeliveryServicer(store, lanes, clock, tokens=tokens)
-        erasures = ErasureServicer(ErasureStore(db), store, lanes, relay, clock)
+        deliveries = DeliveryServicer(store, erasure_store, lanes, clock, tokens=tokens)
+        erasures = ErasureServicer(erasure_store, store, lanes, relay, clock)
         template_servicer = TemplateServicer(
             templates,
             trial,

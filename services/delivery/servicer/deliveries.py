@@ -15,7 +15,7 @@ from mesh.names import format_name, parse_name, workspace_of
 from mesh.pages import PageTokens, page_size
 from services.delivery import convert
 from services.delivery.model import Channel, Claimed, NewDelivery, State
-from services.delivery.store import DeliveryStore, ListFilter
+from services.delivery.store import DeliveryStore, ErasureStore, ListFilter
 
 # What a redriven delivery gets: the campaign's own time is mostly over.
 _REDRIVE_TTL = timedelta(hours=72)
@@ -58,12 +58,14 @@ class DeliveryServicer(rpc.DeliveryServiceServicer):
     def __init__(
         self,
         store: DeliveryStore,
+        erasures: ErasureStore,
         lanes: Lanes,
         clock: Clock,
         *,
         tokens: PageTokens,
     ) -> None:
         self._store = store
+        self._erasures = erasures
         self._lanes = lanes
         self._clock = clock
         self._tokens = tokens
@@ -102,13 +104,15 @@ class DeliveryServicer(rpc.DeliveryServiceServicer):
         new: set[UUID] = set()
         try:
             # Dying before this leaves nothing; after it, deliveries whose lease runs out.
-            new, _ = await self._store.create(
+            made, _ = await self._store.create(
                 deliveries,
                 now=now,
                 leased=leased,
                 lease_ends=[lease_ends[Channel(one.channel)] for one in deliveries],
                 handed_over=[self._lanes[Channel(one.channel)].repeat_safe for one in deliveries],
             )
+            # Asked also for those that were there before: the answer may have failed then.
+            new = made - await self._erasures.drop_late(deliveries)
         finally:
             ours = [
                 _claimed(one, now, lease_ends[Channel(one.channel)])

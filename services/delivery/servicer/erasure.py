@@ -46,6 +46,7 @@ class ErasureServicer(rpc.ErasureServiceServicer):
         self, request: pb.ErasePeopleRequest, context: object
     ) -> pb.ErasePeopleResponse:
         people = {parse_name(name, "profiles", field="profiles") for name in request.profiles}
+        await self._erasures.mark(people, now=self._clock.now())
         erased = await self._erasures.erase(people, now=self._clock.now())
         if await self._recall(erased):
             erased = await self._erasures.erase(people, now=self._clock.now())

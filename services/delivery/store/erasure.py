@@ -6,7 +6,7 @@ from typing import NamedTuple, TypeAlias
 from uuid import UUID
 
 from mesh.postgres import Connection, Database
-from services.delivery.model import Peer, State
+from services.delivery.model import NewDelivery, Peer, State
 
 Person: TypeAlias = tuple[str, str]
 """Workspace and profile id."""
@@ -60,6 +60,19 @@ WHERE o.outbox_id = l.outbox_id RETURNING o.peer, l.unsaid
 """
 _EMPTIED = "DELETE FROM outbox WHERE outbox_id = ANY($1::bigint[]) AND cardinality(profiles) = 0"
 
+_HASH = "sha256(convert_to(w.workspace || '/' || w.profile, 'UTF8'))"
+_MARK = f"""
+INSERT INTO tombstones (person_hash, create_time)
+SELECT {_HASH}, $3 FROM unnest($1::text[], $2::text[]) AS w (workspace, profile)
+ON CONFLICT (person_hash) DO UPDATE SET create_time = excluded.create_time
+"""  # noqa: S608 — put together from constants
+# While nobody was erased of late, no hash is reckoned.
+_MARKED = f"""
+SELECT w.workspace, w.profile FROM unnest($1::text[], $2::text[]) AS w (workspace, profile)
+WHERE EXISTS (SELECT FROM tombstones)
+    AND EXISTS (SELECT FROM tombstones AS t WHERE t.person_hash = {_HASH})
+"""  # noqa: S608 — put together from constants
+
 
 class Erased(NamedTuple):
     """How far it came."""
@@ -79,9 +92,34 @@ class ErasureStore:
         """Take the database."""
         self._db = db
 
+    async def mark(self, people: Collection[Person], *, now: datetime) -> None:
+        """Let everybody know, before the rest begins, that the people are being erased."""
+        async with self._db.connection() as connection:
+            await connection.execute(_MARK, *_columns(people), now)
+
+    async def drop_late(self, deliveries: Collection[NewDelivery]) -> set[UUID]:
+        """Remove those of the deliveries whose people were erased of late; return which.
+
+        To be called once the deliveries are written. An erasure marks first and looks for
+        deliveries then: either it sees these, or its mark is seen here.
+        """
+        people = {(one.workspace, one.profile) for one in deliveries}
+        async with self._db.connection() as connection:
+            rows = await connection.fetch(_MARKED, *_columns(people))
+            marked = {(row[0], row[1]) for row in rows}
+            late = {one.delivery_id for one in deliveries if (one.workspace, one.profile) in marked}
+            if late:
+                await connection.execute(_DELETE, late)
+        return late
+
+    async def forget(self, before: datetime) -> None:
+        """Forget who was erased that long ago: nothing of theirs is on its way any more."""
+        async with self._db.connection() as connection:
+            await connection.execute("DELETE FROM tombstones WHERE create_time < $1", before)
+
     async def erase(self, people: Collection[Person], *, now: datetime) -> Erased:
         """Remove all deliveries of the people, or, where some are busy, stop all others."""
-        columns = [one[0] for one in people], [one[1] for one in people]
+        columns = _columns(people)
         async with self._db.transaction() as connection:
             rows = await connection.fetch(_HOLD, *columns, now)
             found, busy = [row[0] for row in rows], [row[0] for row in rows if row[1]]
@@ -91,6 +129,10 @@ class ErasureStore:
                 return Erased(found, busy, 0)
             await connection.execute(_DELETE, found)
             return Erased(found, (), await _unsay(connection, columns))
+
+
+def _columns(people: Collection[Person]) -> tuple[list[str], list[str]]:
+    return [one[0] for one in people], [one[1] for one in people]
 
 
 async def _unsay(db: Connection, columns: tuple[list[str], list[str]]) -> int:

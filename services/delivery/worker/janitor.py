@@ -10,7 +10,7 @@ from mesh.errors import MeshError
 from mesh.metrics import DELIVERIES, OLDEST_DUE_SECONDS, WORKER_FAILURES
 from mesh.server import Stopping
 from services.delivery.model import Channel
-from services.delivery.store import DeliveryStore
+from services.delivery.store import DeliveryStore, ErasureStore
 
 log = structlog.get_logger(__name__)
 
@@ -18,6 +18,8 @@ _LAPSE_MAX = 500
 # Short deletes: each holds its locks for milliseconds.
 _FORGET_MAX = 2000
 _FORGET_EVERY = timedelta(minutes=10)
+# Longer than a call from trigger can be under way; not longer than profile refuses events.
+_MARKED_FOR = timedelta(days=1)
 
 
 class Janitor:
@@ -26,6 +28,7 @@ class Janitor:
     def __init__(
         self,
         store: DeliveryStore,
+        erasures: ErasureStore,
         clock: Clock,
         *,
         repeat_safe: Mapping[Channel, bool],
@@ -34,6 +37,7 @@ class Janitor:
     ) -> None:
         """Take which channels' providers drop repeats."""
         self._store = store
+        self._erasures = erasures
         self._clock = clock
         self._repeat_safe = repeat_safe
         self._poll = poll.total_seconds()
@@ -65,6 +69,7 @@ class Janitor:
             age = 0.0 if oldest is None else (now - oldest).total_seconds()
             OLDEST_DUE_SECONDS.labels(f"delivery_{label}").set(max(0.0, age))
         if now - self._forgot >= _FORGET_EVERY:
+            await self._erasures.forget(now - _MARKED_FOR)
             forgotten = await self._store.forget(now - self._retention, _FORGET_MAX)
             if forgotten < _FORGET_MAX:
                 self._forgot = now

@@ -16,9 +16,10 @@ from beckon.delivery.v1 import erasure_service_pb2_grpc as rpc
 
 from mesh import client, postgres
 from mesh.errors import Unavailable
+from mesh.pages import PageTokens
 from mesh.postgres import Database
 from services.delivery.model import Channel, Claimed, Ending, NewDelivery, Peer, RetryPolicy, State
-from services.delivery.servicer import ErasureServicer
+from services.delivery.servicer import DeliveryServicer, ErasureServicer
 from services.delivery.store import DeliveryStore, ErasureStore, Outbox
 from services.delivery.worker import Lane, LaneLimits, Relay, Settler
 from tests.integration.delivery.peers import Hooks, Peers
@@ -257,6 +258,46 @@ async def test_erasures_beside_work_end_without_a_trace(world: World) -> None:
     assert world.lane.held == 0
 
 
+async def test_what_was_on_its_way_here_meanwhile_is_dropped_for_a_day(world: World) -> None:
+    await world.erase("ana")
+    late = await world.create("ana", "ben")
+    erasures = ErasureStore(world.db)
+
+    dropped = await erasures.drop_late(late)
+    await erasures.forget(world.clock.now())
+    repeated = await erasures.drop_late(late)
+    await erasures.forget(world.clock.now() + SECOND)
+    afterwards = await erasures.drop_late(late)
+
+    ana = {one.delivery_id for one in late if one.profile == "ana"}
+    assert (dropped, repeated, afterwards) == (ana, ana, set())
+    assert await world.left() == [("ben", "PENDING")]
+
+
+async def test_creates_beside_an_erasure_leave_nothing(world: World) -> None:
+    tokens = PageTokens(b"secret")
+    servicer = DeliveryServicer(
+        world.store,
+        ErasureStore(world.db),
+        {Channel.EMAIL: world.lane, Channel.WEBHOOK: world.lane},
+        world.clock,
+        tokens=tokens,
+    )
+    for attempt in range(10):
+        person = f"p{attempt}-x"
+
+        async def create(person: str = person) -> None:
+            for _ in range(5):
+                requests = [a_delivery(profile=person), a_delivery(profile="ben")]
+                await servicer.BatchCreateDeliveries(
+                    delivery_pb.BatchCreateDeliveriesRequest(requests=requests), None
+                )
+
+        await asyncio.gather(*(create() for _ in range(3)), world.erase(person))
+
+        assert await world.traces_of(person) == 0
+
+
 async def test_over_the_wire_waiting_webhooks_of_the_erased_stay_unsent(
     tmp_path: Path, database_url: str, peers: Peers, hooks: Hooks
 ) -> None:
@@ -283,6 +324,7 @@ async def test_over_the_wire_waiting_webhooks_of_the_erased_stay_unsent(
 
         assert dict(answer.counts) == {"deliveries": 5, "receipts": 0}
         assert set(hooks.contents()) == {str(key_of(first)), str(key_of(last))}
+        assert await delivery.create(a_delivery(profile="ana")) == 0
         with pytest.raises(grpc.aio.AioRpcError) as refused:
             await delivery.get(UUID(bytes=others[0].delivery_id))
         assert refused.value.code() is grpc.StatusCode.NOT_FOUND

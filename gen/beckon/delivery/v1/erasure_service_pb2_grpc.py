@@ -50,7 +50,8 @@ class ErasureServiceServicer(object):
         """Cancels what no provider has yet and removes all deliveries of profiles,
         with what they owe to others. One that a provider is being handed at this
         moment ends first: the call fails with `UNAVAILABLE` and is to be repeated.
-        Idempotent.
+        For a day what is created for these profiles is dropped: it was on its way
+        here. Idempotent.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -39,7 +39,8 @@ class ErasureServiceStub:
     """Cancels what no provider has yet and removes all deliveries of profiles,
     with what they owe to others. One that a provider is being handed at this
     moment ends first: the call fails with `UNAVAILABLE` and is to be repeated.
-    Idempotent.
+    For a day what is created for these profiles is dropped: it was on its way
+    here. Idempotent.
     """
 
 @_typing.type_check_only
@@ -51,7 +52,8 @@ class ErasureServiceAsyncStub(ErasureServiceStub):
     """Cancels what no provider has yet and removes all deliveries of profiles,
     with what they owe to others. One that a provider is being handed at this
     moment ends first: the call fails with `UNAVAILABLE` and is to be repeated.
-    Idempotent.
+    For a day what is created for these profiles is dropped: it was on its way
+    here. Idempotent.
     """
 
 class ErasureServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -66,7 +68,8 @@ class ErasureServiceServicer(metaclass=_abc_1.ABCMeta):
         """Cancels what no provider has yet and removes all deliveries of profiles,
         with what they owe to others. One that a provider is being handed at this
         moment ends first: the call fails with `UNAVAILABLE` and is to be repeated.
-        Idempotent.
+        For a day what is created for these profiles is dropped: it was on its way
+        here. Idempotent.
         """
 
 def add_ErasureServiceServicer_to_server(servicer: ErasureServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
