@@ -62,7 +62,7 @@ async def test_a_platform_must_be_named(channel: grpc.aio.Channel) -> None:
 
 
 async def test_a_bad_edge_falls_alone_over_the_wire_too(channel: grpc.aio.Channel) -> None:
-    stub = relation_rpc.RelationServiceStub(channel)
+    stub: relation_rpc.RelationServiceAsyncStub = relation_rpc.RelationServiceStub(channel)
     edges = [an_edge("ana", "follows", "ben"), an_edge("ana", "Bad Kind", "ben")]
     put = relation_pb.BatchPutRelationsRequest(parent=ACME, relations=edges)
 
@@ -73,27 +73,21 @@ async def test_a_bad_edge_falls_alone_over_the_wire_too(channel: grpc.aio.Channe
 
 @pytest.mark.parametrize("size", [0, 1001])
 async def test_a_batch_has_its_bounds(channel: grpc.aio.Channel, size: int) -> None:
-    stub = relation_rpc.RelationServiceStub(channel)
+    stub: relation_rpc.RelationServiceAsyncStub = relation_rpc.RelationServiceStub(channel)
     edges = [an_edge("ana", "follows", f"p{index}") for index in range(size)]
-    for request, call in (
-        (
-            relation_pb.BatchPutRelationsRequest(parent=ACME, relations=edges),
-            stub.BatchPutRelations,
-        ),
-        (
-            relation_pb.BatchDeleteRelationsRequest(parent=ACME, relations=edges),
-            stub.BatchDeleteRelations,
-        ),
-    ):
+    put = relation_pb.BatchPutRelationsRequest(parent=ACME, relations=edges)
+    delete = relation_pb.BatchDeleteRelationsRequest(parent=ACME, relations=edges)
+
+    for call in (stub.BatchPutRelations(put), stub.BatchDeleteRelations(delete)):
         with pytest.raises(grpc.aio.AioRpcError) as refused:
-            await call(request)
+            await call
         assert refused.value.code() is grpc.StatusCode.INVALID_ARGUMENT
 
 
 async def test_followers_stream_out_and_a_client_may_leave(
     channel: grpc.aio.Channel, world: Neighbours
 ) -> None:
-    stub = relation_rpc.RelationServiceStub(channel)
+    stub: relation_rpc.RelationServiceAsyncStub = relation_rpc.RelationServiceStub(channel)
     edges = [an_edge(f"p{index:04}", "follows", "ben") for index in range(3000)]
     for at in range(0, 3000, 1000):
         put = relation_pb.BatchPutRelationsRequest(parent=ACME, relations=edges[at : at + 1000])
@@ -101,7 +95,7 @@ async def test_followers_stream_out_and_a_client_may_leave(
     request = relation_pb.StreamRelatedRequest(profile=named("ben"), kind="follows", incoming=True)
 
     call = stub.StreamRelated(request)
-    first = await call.read()
+    first = await anext(aiter(call))
     call.cancel()
     request.cursor = first.cursor
     rest = [item async for part in stub.StreamRelated(request) for item in part.items]
