@@ -79,18 +79,17 @@ def sources(contributions: Mapping[str, Recorded]) -> dict[str, tuple[str, int]]
     }
 
 
-def rewrite(person: Person, member_id: str, facts: Facts, *, keys: Collection[str] = ()) -> Person:
+def rewrite(person: Person, member_id: str, facts: Facts) -> Person:
     """Return the person after a write under one of her ids, which made `facts` of the union's.
 
-    The id takes over what that changed, and what stands under `keys`, which were written
-    though they may say what another id has said before. The version grows by one.
+    The id takes over what that changed and nothing else; the version grows by one.
     """
     if not person.contributions:
         return person._replace(
             profile=person.profile._replace(version=person.profile.version + 1, facts=facts)
         )
     mine = person.contributions.get(member_id, Recorded())
-    taken = take_over(mine.profile.facts, before=person.profile.facts, after=facts, keys=keys)
+    taken = take_over(mine.profile.facts, before=person.profile.facts, after=facts)
     contributions = {
         **person.contributions,
         member_id: mine._replace(profile=mine.profile._replace(facts=taken)),
@@ -100,24 +99,18 @@ def rewrite(person: Person, member_id: str, facts: Facts, *, keys: Collection[st
     return person._replace(profile=profile, contributions=contributions)
 
 
-def take_over(mine: Facts, *, before: Facts, after: Facts, keys: Collection[str] = ()) -> Facts:
-    """Return one id's own facts with what a write of `keys` made of those of the union."""
-    changed = _changed(before, after).union(keys)
-    if not changed:
-        return mine
-    values, times = split(mine.attributes), split(mine.times)
-    new_values, new_times = split(after.attributes), split(after.times)
-    fields: dict[str, str] = {}
-    for key in changed:
-        if key in new_times:
-            times[key] = new_times[key]
-        if key in FORMS:
-            fields[key] = getattr(after, key)
-        if key in new_values:
-            values[key] = new_values[key]
-        else:
-            values.pop(key, None)
-    return mine._replace(attributes=join(values), times=join(times), **fields)
+def take_over(mine: Facts, *, before: Facts, after: Facts) -> Facts:
+    """Return one id's own facts with what a write changed of those of the union."""
+    return _copy(mine, after, _changed(before, after), at_us=0)
+
+
+def say_again(mine: Facts, said: Facts, keys: Collection[str], *, at_us: int) -> Facts:
+    """Return one id's own facts after it wrote, under `keys`, what the union says already.
+
+    It is its own word as well, and stays when the ids are parted. What the id itself says
+    already stays as old as it was.
+    """
+    return _copy(mine, said, changed_keys(mine, said).intersection(keys), at_us=at_us)
 
 
 def changed_keys(before: Facts, after: Facts) -> frozenset[str]:
@@ -228,6 +221,26 @@ def _written(facts: Facts) -> Iterable[tuple[tuple[bool, str], int, str]]:
             yield (True, key), times.get(key, 0), value
     for key in values.keys() | (times.keys() - FORMS.keys()):
         yield (False, key), times.get(key, 0), values.get(key, _UNSET)
+
+
+def _copy(mine: Facts, other: Facts, keys: Collection[str], *, at_us: int) -> Facts:
+    """Return facts with what others say under the keys, written at `at_us` or when they did."""
+    if not keys:
+        return mine
+    values, times = split(mine.attributes), split(mine.times)
+    other_values, other_times = split(other.attributes), split(other.times)
+    fields: dict[str, str] = {}
+    for key in keys:
+        time = max(at_us, int(other_times.get(key, "0")))
+        if time:
+            times[key] = str(time)
+        if key in FORMS:
+            fields[key] = getattr(other, key)
+        if key in other_values:
+            values[key] = other_values[key]
+        else:
+            values.pop(key, None)
+    return mine._replace(attributes=join(values), times=join(times), **fields)
 
 
 def _changed(before: Facts, after: Facts) -> set[str]:

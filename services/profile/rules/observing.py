@@ -19,6 +19,7 @@ from services.profile.rules.identity import (
     COUNTER_TYPES_MAX,
     fold_counters,
     fold_facts,
+    say_again,
     take_over,
 )
 from services.profile.rules.operations import EVENT, Operations, operations
@@ -178,7 +179,8 @@ class _Union:
             return revised
         facts, keys = revised
         mine = self._own[event.profile_id]
-        taken = take_over(mine, before=self._facts, after=facts, keys=keys)
+        taken = take_over(mine, before=self._facts, after=facts)
+        taken = say_again(taken, facts, keys, at_us=event.receive_us)
         if taken != mine:
             self._own[event.profile_id] = taken
             self._facts = fold_facts(self._own)
