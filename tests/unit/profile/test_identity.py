@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from mesh.names import ID_PATTERN
 from services.profile.model import DAY_US, Event, Facts, Profile
-from services.profile.model.persons import Edge, EdgeOrigin, EdgeState, Person, Recorded
+from services.profile.model.persons import Claim, Edge, EdgeOrigin, EdgeState, Person, Recorded
 from services.profile.rules import identifying
 from services.profile.rules.identity import fold, part, roots, unite, uniting_edge
 from services.profile.rules.observing import observe_person
@@ -287,4 +287,4 @@ def test_an_id_has_the_form_that_ids_have_elsewhere() -> None:
     event = an_event(kind="identify", properties=json.dumps({"alias": "x" * 128}))
 
     assert ID_PATTERN == r"[A-Za-z0-9._~@+:=-]{1,128}"
-    assert identifying.claims_of(event) == (identifying.Claim("x" * 128, alias=True),)
+    assert identifying.claims_of(event) == (Claim("x" * 128, alias=True),)
