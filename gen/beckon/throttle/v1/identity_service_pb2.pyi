@@ -146,7 +146,7 @@ class ErasePeopleResponse(_message.Message):
     COUNTS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def counts(self) -> _containers.ScalarMap[_builtins.str, _builtins.int]:
-        """How many were removed: `subscriptions`, `sends`."""
+        """How many were removed now: `subscriptions`, `sends`."""
 
     def __init__(
         self,

@@ -55,14 +55,18 @@ class IdentityServiceServicer(object):
         """Says which ids are one profile from now on. Consent of the profile is the
         most restrictive of its ids', and sends counted under any of them count for
         it; parted again, each id keeps its own consent and all the sends that were
-        counted. Idempotent: the greatest `version` stands.
+        counted. Idempotent: the greatest `version` stands. Holds for every
+        reservation after the answer: what was reserved under several ids before may
+        be more than a cap takes, but all of it counts from then on. A send that was
+        reserved under one id may be settled under that or under the profile.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ErasePeople(self, request, context):
-        """Removes consent and counted sends of profiles. Idempotent.
+        """Removes consent and counted sends of profiles, and who is who of them.
+        Idempotent; settling a send that is gone changes nothing.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -39,10 +39,15 @@ class IdentityServiceStub:
     """Says which ids are one profile from now on. Consent of the profile is the
     most restrictive of its ids', and sends counted under any of them count for
     it; parted again, each id keeps its own consent and all the sends that were
-    counted. Idempotent: the greatest `version` stands.
+    counted. Idempotent: the greatest `version` stands. Holds for every
+    reservation after the answer: what was reserved under several ids before may
+    be more than a cap takes, but all of it counts from then on. A send that was
+    reserved under one id may be settled under that or under the profile.
     """
     ErasePeople: _grpc.UnaryUnaryMultiCallable[_identity_service_pb2.ErasePeopleRequest, _identity_service_pb2.ErasePeopleResponse]
-    """Removes consent and counted sends of profiles. Idempotent."""
+    """Removes consent and counted sends of profiles, and who is who of them.
+    Idempotent; settling a send that is gone changes nothing.
+    """
 
 @_typing.type_check_only
 class IdentityServiceAsyncStub(IdentityServiceStub):
@@ -53,10 +58,15 @@ class IdentityServiceAsyncStub(IdentityServiceStub):
     """Says which ids are one profile from now on. Consent of the profile is the
     most restrictive of its ids', and sends counted under any of them count for
     it; parted again, each id keeps its own consent and all the sends that were
-    counted. Idempotent: the greatest `version` stands.
+    counted. Idempotent: the greatest `version` stands. Holds for every
+    reservation after the answer: what was reserved under several ids before may
+    be more than a cap takes, but all of it counts from then on. A send that was
+    reserved under one id may be settled under that or under the profile.
     """
     ErasePeople: _aio.UnaryUnaryMultiCallable[_identity_service_pb2.ErasePeopleRequest, _identity_service_pb2.ErasePeopleResponse]  # type: ignore[assignment]
-    """Removes consent and counted sends of profiles. Idempotent."""
+    """Removes consent and counted sends of profiles, and who is who of them.
+    Idempotent; settling a send that is gone changes nothing.
+    """
 
 class IdentityServiceServicer(metaclass=_abc_1.ABCMeta):
     """Hears which ids are one person. Spans workspaces: internal callers only."""
@@ -70,7 +80,10 @@ class IdentityServiceServicer(metaclass=_abc_1.ABCMeta):
         """Says which ids are one profile from now on. Consent of the profile is the
         most restrictive of its ids', and sends counted under any of them count for
         it; parted again, each id keeps its own consent and all the sends that were
-        counted. Idempotent: the greatest `version` stands.
+        counted. Idempotent: the greatest `version` stands. Holds for every
+        reservation after the answer: what was reserved under several ids before may
+        be more than a cap takes, but all of it counts from then on. A send that was
+        reserved under one id may be settled under that or under the profile.
         """
 
     @_abc_1.abstractmethod
@@ -79,6 +92,8 @@ class IdentityServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _identity_service_pb2.ErasePeopleRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_identity_service_pb2.ErasePeopleResponse, _abc.Awaitable[_identity_service_pb2.ErasePeopleResponse]]:
-        """Removes consent and counted sends of profiles. Idempotent."""
+        """Removes consent and counted sends of profiles, and who is who of them.
+        Idempotent; settling a send that is gone changes nothing.
+        """
 
 def add_IdentityServiceServicer_to_server(servicer: IdentityServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
