@@ -64,14 +64,15 @@ def unite(
     story.prepare(begun.values())
     steps: dict[UUID, Occurrence] = {one.uid: one for one in events}
     steps |= {one.event.uid: one.event for one in passages}
-    for event in sorted(steps.values(), key=_order):
+    for event in sorted(steps.values(), key=lambda one: _order(one, last=one.uid not in begun)):
         story.tell(event, begun.get(event.uid))
     return story.ends(begun)
 
 
-def _order(event: Occurrence) -> tuple[datetime, datetime, bytes]:
-    # At one instant what was received first came first; of one batch of two ids nobody knows.
-    return event.occur_time, event.receive_time, event.uid.bytes
+def _order(event: Occurrence, *, last: bool = False) -> tuple[datetime, datetime, bool, bytes]:
+    # At one instant what was received first came first. Received together nobody knows: then what
+    # might stop a message does.
+    return event.occur_time, event.receive_time, last, event.uid.bytes
 
 
 class _Story:
