@@ -97,11 +97,9 @@ async def part(profiles: Profiles, draw: random.Random) -> None:
             await profiles.identity.UnmergeProfiles(parting, None)
 
 
-def halves(values: dict[str, float]) -> tuple[dict[str, float], dict[str, float]]:
-    """Return what was counted live and what was filled in, under the same names."""
-    live = {key[5:]: each for key, each in values.items() if key.startswith("live_")}
-    filled = {key[7:]: each for key, each in values.items() if key.startswith("filled_")}
-    return live, filled
+def named(values: dict[str, float], prefix: str) -> dict[str, float]:
+    """Return the values whose names begin so, without that beginning."""
+    return {key.removeprefix(prefix): values[key] for key in values if key.startswith(prefix)}
 
 
 async def everybody(profiles: Profiles) -> list[str]:
@@ -133,11 +131,15 @@ async def test_a_backfill_among_streaming_events_comes_to_the_same(
 
     await asyncio.gather(*streams, fill())
     await keep(profiles)
+    for trait in kinds("again", backfill=True):
+        await declare(profiles, trait)
+    await keep(profiles)
 
     assert await profiles.fetch("SELECT FROM traits WHERE state <> 2") == []
     for person in await everybody(profiles):
-        live, filled = halves(await kept(profiles, person))
-        assert live == filled
+        values = await kept(profiles, person)
+        live, filled, again = (named(values, one) for one in ("live_", "filled_", "again_"))
+        assert live == filled == again
     assert await profiles.fetch("SELECT FROM merges WHERE state = 1") != []
     assert await profiles.fetch("SELECT FROM merges WHERE state = 2") != []
 
