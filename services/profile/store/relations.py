@@ -22,7 +22,7 @@ from services.profile.model.changes import Touched
 from services.profile.model.relations import Edge, EdgeRow, EdgeWrite, Put
 from services.profile.rules import relations as rules
 from services.profile.store import segments
-from services.profile.store.definitions import Definitions
+from services.profile.store.definitions import Definitions, Edition
 from services.profile.store.erasures import check_not_erased, refused
 from services.profile.store.holding import Belonging, find
 from services.profile.store.rows import columns
@@ -106,7 +106,8 @@ class Relations:
         """Write edges, new ones and over old ones, each by itself."""
         async with self._database.transaction() as db:
             edition = await self._definitions.current(db)
-            ends = await _ends(db, workspace, [put.edge for put in puts.values()])
+            edges = [put.edge for put in puts.values()]
+            ends = await _ends(db, workspace, edges, hold=_concerns(edition, workspace))
             failed = await _failed(db, workspace, puts, ends, now)
             good = {index: put for index, put in puts.items() if index not in failed}
             rows = await _between(db, workspace, [put.edge for put in good.values()], ends)
@@ -129,7 +130,7 @@ class Relations:
         """Remove edges of these people, whatever ids they were written under; return how many."""
         async with self._database.transaction() as db:
             edition = await self._definitions.current(db)
-            ends = await _ends(db, workspace, edges)
+            ends = await _ends(db, workspace, edges, hold=_concerns(edition, workspace))
             once = {_of_people(ends, edge): edge for edge in edges}
             rows = await _between(db, workspace, list(once.values()), ends)
             found = [
@@ -164,12 +165,23 @@ async def erase(db: Connection, workspace: str, person_id: str) -> dict[str, int
     return {"relations": deleted}
 
 
-async def _ends(db: Connection, workspace: str, edges: Collection[Edge]) -> dict[str, Belonging]:
-    """Return whose the ids are; who an edge goes out from is held."""
+def _concerns(edition: Edition, workspace: str) -> bool:
+    """Return whether a segment asks for relations: who may go in or out must be held."""
+    known = edition.segments.get(workspace, ())
+    return any(segment.filter.depends_on.relations for segment in known)
+
+
+async def _ends(
+    db: Connection, workspace: str, edges: Collection[Edge], *, hold: bool
+) -> dict[str, Belonging]:
+    """Return whose the ids are; with `hold`, hold those whom an edge goes out from."""
     from_ids = {(workspace, edge.from_id) for edge in edges}
-    held = await find(db, from_ids, hold=True)
-    others = {(workspace, edge.to_id) for edge in edges} - from_ids
-    found = held | await find(db, others)
+    to_ids = {(workspace, edge.to_id) for edge in edges}
+    if not hold:
+        found = await find(db, from_ids | to_ids)
+    else:
+        held = await find(db, from_ids, hold=True)
+        found = held | await find(db, to_ids - from_ids)
     return {key[1]: belonging for key, belonging in found.items()}
 
 
