@@ -206,6 +206,8 @@ def test_segments_hold_whom_a_look_at_everybody_finds(
             life = Life(Segments(Profiles(database_url, database), piece=1, workspace=workspace))
             for name in ("gold", "busy", "silent"):
                 await life.live("declare", name, None)
+            for person in IDS:
+                await life.live("do", person, "bought")
             for action in script:
                 await life.live(*action)
             await life.check()

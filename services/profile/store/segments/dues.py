@@ -15,6 +15,7 @@ SELECT p.workspace, p.profile_id FROM (
     SELECT workspace, person_id FROM segment_members
     WHERE due_us <= $1 ORDER BY due_us LIMIT $2) AS m
 JOIN profiles AS p ON p.workspace = m.workspace AND p.profile_id = m.person_id
+    AND p.merged_into = ''
 ORDER BY p.workspace, p.profile_id FOR NO KEY UPDATE OF p SKIP LOCKED
 """
 _DUE = """
