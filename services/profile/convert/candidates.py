@@ -79,11 +79,16 @@ class Candidate:
 
 def _decode(properties: str) -> Mapping[str, object]:
     try:
-        content = msgspec.json.decode(properties)
+        content = _decode_any(properties)
+    except (ValueError, RecursionError):
+        # Longer numbers or deeper nesting than can be read: nothing a trait could count.
+        return _NOTHING
+    return content if isinstance(content, dict) else _NOTHING
+
+
+def _decode_any(properties: str) -> object:
+    try:
+        return msgspec.json.decode(properties)
     except msgspec.DecodeError:
         # It refuses 1e999, which is JSON all the same.
-        try:
-            content = json.loads(properties)
-        except (ValueError, RecursionError):
-            return _NOTHING
-    return content if isinstance(content, dict) else _NOTHING
+        return json.loads(properties)

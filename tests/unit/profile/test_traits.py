@@ -211,6 +211,15 @@ def test_few_values_seen_very_often_stay_exact_in_both_windows() -> None:
     assert value(trait, [state], "UTC", now_us + DAY_US) == Value(0, 7)
 
 
+def test_nothing_nests_too_deep_to_be_told_apart() -> None:
+    deep: list[object] = []
+    for _ in range(900):
+        deep = [deep]
+    events = [happened("2026-03-01T09:00:00Z", deep), happened("2026-03-01T09:01:00Z", [[]])]
+
+    assert told(a_trait(Aggregate.DISTINCT), events, at=NOON) == Value(2)
+
+
 def test_an_event_that_came_a_month_late_changes_nothing() -> None:
     late = happened("2026-01-01T00:00:00Z", received="2026-01-31T00:00:01Z")
 

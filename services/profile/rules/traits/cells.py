@@ -17,6 +17,8 @@ _PLACES = Decimal("1e-9")
 _EXACT = Context(prec=60)
 # Whole numbers beyond are not told apart by everybody who reads JSON.
 _WHOLE_MAX = 2**53
+# Twice what the door lets in; below, values count as one.
+_DEPTH_MAX = 64
 
 DISTINCT_MAX = 1000
 """How many values are told apart; more are as many."""
@@ -94,12 +96,14 @@ def _hash(content: object) -> int:
     return int.from_bytes(digest, "big", signed=True)
 
 
-def _canonical(content: object) -> object:
+def _canonical(content: object, depth: int = 0) -> object:
     """Return the value so that 1, 1.0 and 1e0 are one: PostgreSQL rewrites them."""
-    if isinstance(content, Mapping):
-        return {key: _canonical(each) for key, each in content.items()}
-    if isinstance(content, list):
-        return [_canonical(each) for each in content]
+    if isinstance(content, Mapping | list):
+        if depth == _DEPTH_MAX:
+            return "deeper"
+        if isinstance(content, list):
+            return [_canonical(each, depth + 1) for each in content]
+        return {key: _canonical(each, depth + 1) for key, each in content.items()}
     if isinstance(content, float) and content.is_integer() and abs(content) < _WHOLE_MAX:
         return int(content)
     if isinstance(content, int) and not isinstance(content, bool) and abs(content) >= _WHOLE_MAX:
