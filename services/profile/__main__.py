@@ -24,6 +24,7 @@ from services.profile.servicer import ObservationServicer, ProfileServicer
 from services.profile.servicer.attributes import AttributeServicer
 from services.profile.servicer.devices import DeviceServicer
 from services.profile.servicer.erasures import ErasureServicer
+from services.profile.servicer.explaining import Explainer
 from services.profile.servicer.exporting import Exporter
 from services.profile.servicer.identity import IdentityServicer
 from services.profile.servicer.relations import RelationServicer
@@ -37,6 +38,7 @@ from services.profile.store.derived_events import DerivedEvents
 from services.profile.store.devices import Devices
 from services.profile.store.erasing import Eraser
 from services.profile.store.erasures import Erasures
+from services.profile.store.explanations import Explanations
 from services.profile.store.leases import Lease
 from services.profile.store.merges import Merges
 from services.profile.store.related import RelatedPeople
@@ -86,7 +88,11 @@ async def main(config: Config) -> None:
         relation_store = Relations(database, definitions)
         relations = RelationServicer(relation_store, RelatedPeople(database), clock, tokens)
         profile = ProfileServicer(
-            Profiles(database, definitions, types), clock, tokens, Exporter(devices, relations)
+            Profiles(database, definitions, types),
+            clock,
+            tokens,
+            Exporter(devices, relations),
+            Explainer(Explanations(database)),
         )
         receipts = Erasures(database)
         erasures = ErasureServicer(

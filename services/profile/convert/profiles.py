@@ -14,7 +14,7 @@ from mesh.masks import apply_update
 from mesh.names import format_name
 from services.profile.convert.devices import reach as shown_reach
 from services.profile.convert.tokens import token
-from services.profile.model import Facts, HistoryEntry
+from services.profile.model import Counter, Facts, HistoryEntry
 from services.profile.model.devices import Reach
 from services.profile.model.persons import Person
 from services.profile.rules import join, split
@@ -46,11 +46,8 @@ def profile(person: Person, traits: str, reach: Iterable[Reach]) -> pb.Profile:
         reach=shown_reach(reach),
         consistency_token=token(person.key, one.version),
     )
-    for kind, (total, first_us, last_us) in one.counters.items():
-        shown = message.counters[kind]
-        shown.count = total
-        shown.first_time.FromMicroseconds(first_us)
-        shown.last_time.FromMicroseconds(last_us)
+    for kind, shown in counters(one.counters).items():
+        message.counters[kind].CopyFrom(shown)
     if one.first_seen_us:
         message.first_seen_time.FromMicroseconds(one.first_seen_us)
     if one.last_seen_us:
@@ -58,6 +55,16 @@ def profile(person: Person, traits: str, reach: Iterable[Reach]) -> pb.Profile:
     message.create_time.FromDatetime(person.create_time)
     message.update_time.FromDatetime(person.update_time)
     return message
+
+
+def counters(counted: Mapping[str, Counter]) -> dict[str, pb.Profile.Counter]:
+    """Return the counters as callers see them."""
+    shown: dict[str, pb.Profile.Counter] = {}
+    for kind, (total, first_us, last_us) in counted.items():
+        shown[kind] = pb.Profile.Counter(count=total)
+        shown[kind].first_time.FromMicroseconds(first_us)
+        shown[kind].last_time.FromMicroseconds(last_us)
+    return shown
 
 
 def operations(patch: pb.ProfilePatch) -> Operations:

@@ -122,9 +122,17 @@ def changed_keys(before: Facts, after: Facts) -> frozenset[str]:
     return frozenset(keys | {key for key in FORMS if getattr(before, key) != getattr(after, key)})
 
 
+def contributions_of(person: Person) -> Mapping[str, Recorded]:
+    """Return what was recorded under each id, also of who has but one."""
+    if person.contributions:
+        return person.contributions
+    own = person.profile._replace(version=0, traits="{}")
+    return {person.key[1]: Recorded(own, person.create_time)}
+
+
 def unite(into: Person, other: Person) -> Person:
     """Return the two as one person, under the name of `into`; its version is above both."""
-    contributions = {**_contributions(into), **_contributions(other)}
+    contributions = {**contributions_of(into), **contributions_of(other)}
     version = max(into.profile.version, other.profile.version) + 1
     known = [one.create_time for one in (into, other) if one.profile.version]
     return into._replace(
@@ -202,13 +210,6 @@ def _parted(person: Person, name: str, theirs: Mapping[str, Recorded]) -> Person
         create_time,
         person.update_time,
     )
-
-
-def _contributions(person: Person) -> Mapping[str, Recorded]:
-    if person.contributions:
-        return person.contributions
-    own = person.profile._replace(version=0, traits="{}")
-    return {person.key[1]: Recorded(own, person.create_time)}
 
 
 def _written(facts: Facts) -> Iterable[tuple[tuple[bool, str], int, str]]:

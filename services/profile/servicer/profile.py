@@ -24,6 +24,7 @@ from services.profile.rules.devices import reach
 from services.profile.rules.facts import replace
 from services.profile.rules.identity import rewrite
 from services.profile.rules.patching import Patch, apply_patches, etag_of
+from services.profile.servicer.explaining import Explainer
 from services.profile.servicer.exporting import Exporter
 from services.profile.store import NEWEST, HistoryKey, Profiles
 from services.profile.store.profiles import Writing
@@ -31,12 +32,18 @@ from services.profile.store.profiles import Writing
 
 class ProfileServicer(rpc.ProfileServiceServicer):
     def __init__(
-        self, store: Profiles, clock: Clock, tokens: PageTokens, exporter: Exporter
+        self,
+        store: Profiles,
+        clock: Clock,
+        tokens: PageTokens,
+        exporter: Exporter,
+        explainer: Explainer,
     ) -> None:
         self._store = store
         self._clock = clock
         self._tokens = tokens
         self._exporter = exporter
+        self._explainer = explainer
 
     async def GetProfile(self, request: pb.GetProfileRequest, context: object) -> pb.Profile:
         key = parse_name(request.name, "profiles")
@@ -106,6 +113,14 @@ class ProfileServicer(rpc.ProfileServiceServicer):
             key_of_last = (last.receive_us, last.log_index, last.event_uid.bytes)
             response.next_page_token = self._tokens.write(request, key_of_last)
         return response
+
+    async def ExplainProfile(
+        self, request: pb.ExplainProfileRequest, context: object
+    ) -> pb.ProfileExplanation:
+        async def show(person: Person) -> pb.Profile:
+            return (await self._shown([person]))[0]
+
+        return await self._explainer.explain(parse_name(request.name, "profiles"), show)
 
     async def ExportProfile(
         self, request: pb.ExportProfileRequest, context: object

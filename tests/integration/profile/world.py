@@ -14,6 +14,7 @@ from mesh.postgres import Database
 from services.profile.servicer import ObservationServicer, ProfileServicer
 from services.profile.servicer.attributes import AttributeServicer
 from services.profile.servicer.devices import DeviceServicer
+from services.profile.servicer.explaining import Explainer
 from services.profile.servicer.exporting import Exporter
 from services.profile.servicer.identity import IdentityServicer
 from services.profile.servicer.relations import RelationServicer
@@ -23,6 +24,7 @@ from services.profile.store import Profiles as ProfileStore
 from services.profile.store.attributes import Attributes, AttributeTypes
 from services.profile.store.definitions import Definitions
 from services.profile.store.devices import Devices
+from services.profile.store.explanations import Explanations
 from services.profile.store.merges import Merges
 from services.profile.store.related import RelatedPeople
 from services.profile.store.relations import Relations
@@ -120,7 +122,11 @@ class Profiles:
             tokens,
         )
         self.profiles = ProfileServicer(
-            people, self.clock, tokens, Exporter(self.devices, self.relations)
+            people,
+            self.clock,
+            tokens,
+            Exporter(self.devices, self.relations),
+            Explainer(Explanations(self.database)),
         )
         self.merges = Merges(self.database, self.definitions)
         self.identity = IdentityServicer(self.merges, self.clock, tokens)
