@@ -94,7 +94,7 @@ def refused(source: str, at: int, message: str) -> InvalidArgument:
 
 
 def _not_compiled(source: str, error: str) -> InvalidArgument:
-    if "recursion depth" in error:
+    if "recursion" in error.lower():
         return too_costly(source, "32 levels of nesting")
     match = _POSITION.search(error)
     if match is None:
