@@ -50,9 +50,13 @@ class Gathered:
     revisions: Mapping[tuple[Key, bytes], int]
     """Of the passages, by the key that they have yet."""
 
+    def moves(self, profile: str) -> bool:
+        """Whether anybody went by another id than `profile` until now."""
+        return any(self.known.get(one, (one, 0))[0] != profile for one in self.members)
+
     @property
     def news(self) -> bool:
-        """Whether anybody belongs to another person than until now."""
+        """Whether people are one who were not until now."""
         return (
             len(self.members) > 1 and len({self.known.get(m, (m, 0))[0] for m in self.members}) > 1
         )

@@ -96,7 +96,7 @@ class Identities:
                 await self._store.commit(identity, gathered, united, owed, now=now)
             except Conflict:
                 continue
-            self._follow_up(gathered, united)
+            self._follow_up(identity, gathered, united)
             return
         raise Aborted(ErrorReason.ERROR_REASON_CONFLICT, "passages change faster than people")
 
@@ -180,9 +180,10 @@ class Identities:
         # Who else has joined her by now is told by a change of its own.
         return [one for one in found if (one.member or one.profile) in gathered.members]
 
-    def _follow_up(self, gathered: Gathered, united: Sequence[United]) -> None:
-        if gathered.news:
-            metrics.IDENTITY_CHANGES.labels(change="united").inc()
+    def _follow_up(self, identity: Identity, gathered: Gathered, united: Sequence[United]) -> None:
+        if gathered.moves(identity.profile):
+            change = "united" if gathered.news else "parted"
+            metrics.IDENTITY_CHANGES.labels(change=change).inc()
         for one in united:
             for passage in one.passages:
                 if passage.state is EnrollmentState.WAITING:

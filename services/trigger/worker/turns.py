@@ -32,6 +32,7 @@ from services.trigger.model import (
     Effects,
     Enrollment,
     EnrollmentState,
+    Erasure,
     Identity,
     Key,
     Person,
@@ -144,7 +145,7 @@ class Turns:
             item = self._item(batch, record, event, partition, actor, stages)
             if item is not None:
                 wanted.append(item)
-        await self._follow(batch)
+        wanted = await self._follow(batch, wanted)
         await self._judge_and_commit(batch, wanted, None)
 
     def _batch(
@@ -178,7 +179,7 @@ class Turns:
             observed, times = await self._observe(batch, types)
             items = self._items(batch, observed, types, times)
             # Before anything is judged, and again if all this is done again: it may be told twice.
-            await self._follow(batch)
+            items = await self._follow(batch, items)
             if await self._judge_and_commit(batch, items, types):
                 break
             # Campaigns with other event types came in: ask again, which profile answers alike.
@@ -256,15 +257,29 @@ class Turns:
             return None
         return Item(record, event, partition, occurrence, actor, stages)
 
-    async def _follow(self, batch: Batch) -> None:
-        """Let passages follow the people, before anybody is judged by them."""
+    async def _follow(self, batch: Batch, items: list[Item]) -> list[Item]:
+        """Let passages follow the people before anybody is judged; return who is left to be.
+
+        Of people who are erased nothing is, whatever came before that in the log.
+        """
+        gone: set[Someone] = set()
         for change in batch.changes:
             try:
-                await self._identities.follow(to_change(change.record, change.event))
+                told = to_change(change.record, change.event)
+                await self._identities.follow(told)
             except MeshError:
                 raise
             except Exception as failure:  # noqa: BLE001 — one event must not stop its partition
                 self._fail(batch, change.record, change.event, failure, change.partition)
+                continue
+            if isinstance(told, Erasure):
+                gone |= {(told.workspace, one) for one in told.profiles}
+        if not gone:
+            return items
+        batch.quarantined = [
+            one for one in batch.quarantined if (one.workspace, one.profile) not in gone
+        ]
+        return [one for one in items if (one.record.workspace, _profile_id(one.event)) not in gone]
 
     async def _judge_and_commit(
         self, batch: Batch, items: list[Item], types: frozenset[str] | None

@@ -541,6 +541,46 @@ async def test_a_forgotten_person_leaves_nothing_behind(house: House) -> None:
         assert await connection.fetchval("SELECT count(*) FROM notices") == 0
 
 
+async def test_what_came_before_an_erasure_in_the_same_turn_is_gone_with_it(house: House) -> None:
+    await house.launch(a_campaign(reentry=0))
+    await house.append(
+        an_event(id="cart"),
+        an_event(id="bad", unkeepable=True),
+        an_event(id="bobs", profile="bob"),
+        *erased("ana"),
+    )
+
+    await house.work()
+
+    assert await states(house) == {}
+    assert await states(house, "bob") == {"bobs": SENT}
+    async with house.database.connection() as connection:
+        assert await connection.fetchval("SELECT count(*) FROM quarantine") == 0
+
+
+async def test_an_erasure_that_could_not_be_told_is_told_out_of_quarantine(house: House) -> None:
+    await house.launch(a_campaign(delay=600))
+    await house.append(an_event(id="cart"))
+    await house.work()
+    identities: Any = house.worker.identities
+    follow = identities.follow
+
+    async def broken(_: object) -> None:
+        message = "planned: a bug"
+        raise ValueError(message)
+
+    identities.follow = broken
+    await house.append(*erased("ana"))
+    await house.judge()
+    identities.follow = follow
+    async with house.database.connection() as connection:
+        await connection.execute("UPDATE quarantine SET replay_time = now()")
+
+    await house.worker.replays.run_once()
+
+    assert await states(house) == {}
+
+
 async def test_what_an_erased_person_does_is_not_even_quarantined(house: House) -> None:
     await house.launch(a_campaign())
     house.memory.profile.erase("ana")
