@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from decimal import Context, Decimal
 from functools import reduce
 from hashlib import blake2b
+from math import isfinite
 
 from services.profile.model.people import Event
 from services.profile.model.traits import Aggregate, Cell, Latest, Number, Trait
@@ -28,9 +29,11 @@ def number_of(content: object) -> Decimal | None:
     """Return a property as a number, to nine decimal places; None: it is none, or too large."""
     if not isinstance(content, int | float) or isinstance(content, bool):
         return None
-    # As it is written: 0.1 is a tenth. What is no number compares false.
+    if isinstance(content, float) and not isfinite(content):
+        return None
+    # As it is written: 0.1 is a tenth.
     number = Decimal(repr(content)) if isinstance(content, float) else Decimal(content)
-    if not abs(number) <= NUMBER_MAX:
+    if abs(number) > NUMBER_MAX:
         return None
     return number.quantize(_PLACES, context=_EXACT).normalize(_EXACT) + 0
 
