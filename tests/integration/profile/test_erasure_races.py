@@ -8,6 +8,7 @@ import asyncio
 from datetime import timedelta
 
 import pytest
+from beckon.profile.v1 import identity_service_pb2 as identity_pb
 from beckon.profile.v1 import observation_service_pb2 as observation_pb
 from beckon.profile.v1 import profile_service_pb2 as profile_pb
 from beckon.profile.v1 import relation_service_pb2 as relation_pb
@@ -313,3 +314,29 @@ async def test_relations_beside_an_erasure_leave_nothing(
         await asyncio.gather(*(write(one) for one in range(3)), forgetting.erase(person))
 
         assert await traces(profiles, person) == THE_WORD
+
+
+async def test_unions_beside_an_erasure_leave_nothing(
+    profiles: Profiles, forgetting: Forgetting
+) -> None:
+    """Whoever is first: the person is erased with all ids, or nobody is united with them."""
+    for attempt in range(10):
+        ids = [f"p{attempt}.{one}-x" for one in "abc"]
+        known = [an_event(f"u{attempt}.{one}", profile=one) for one in ids[attempt % 2 :]]
+        await profiles.observe(a_record(f"u{attempt}", *known))
+
+        async def unite(from_id: str, into: str) -> None:
+            request = identity_pb.MergeProfilesRequest(into=f"{PARENT}/profiles/{into}")
+            setattr(request, "from", f"{PARENT}/profiles/{from_id}")
+            try:
+                await profiles.identity.MergeProfiles(request, None)
+            except (FailedPrecondition, Aborted):
+                return
+
+        await asyncio.gather(unite(ids[0], ids[1]), unite(ids[2], ids[1]), forgetting.erase(ids[0]))
+
+        assert await traces(profiles, ids[0]) == THE_WORD
+        await forgetting.erase(ids[1])
+        await forgetting.erase(ids[2])
+        for one in ids:
+            assert await traces(profiles, one) == THE_WORD
