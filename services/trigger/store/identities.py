@@ -10,7 +10,7 @@ from mesh.ids import shard_of
 from mesh.postgres import Connection, Database
 from services.trigger.model import Enrollment, EnrollmentState, Erasure, Identity, Key
 from services.trigger.rules import United
-from services.trigger.store.notices import Owed, insert_notices
+from services.trigger.store.notices import Owed, forget_identities, insert_notices
 from services.trigger.store.people import lock_people
 from services.trigger.store.rows import COLUMNS, enrollment_of, row_of, write_gates
 from services.trigger.store.turns import Conflict, insert_refusals
@@ -150,8 +150,8 @@ class IdentityStore:
 
         Args:
             erasure: who.
-            owe: returns what others are to hear, of how much was removed by kind and of how many
-                sends were on their way.
+            owe: returns what others are to hear, of how much was removed by kind and of how much
+                of them was on its way to others.
         """
         counts: dict[str, int] = {}
         async with self._database.transaction() as connection:
@@ -184,6 +184,7 @@ class IdentityStore:
                 erasure.workspace,
                 list(erasure.profiles),
             )
+            owed += await forget_identities(connection, erasure)
             await insert_notices(connection, owe(counts, owed))
 
     async def _hold(self, connection: Connection, workspace: str, ids: Collection[str]) -> None:

@@ -4,8 +4,9 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import TypeAlias
 
+from mesh.names import format_name
 from mesh.postgres import Connection, Database
-from services.trigger.model import Notice, NoticeKind
+from services.trigger.model import Erasure, Notice, NoticeKind
 
 Owed: TypeAlias = tuple[Notice, datetime]
 """A notice, and when it is to go out first."""
@@ -63,6 +64,17 @@ class NoticeStore:
         async with self._database.connection() as connection:
             found: int = await connection.fetchval("SELECT count(*) FROM notices")
         return found
+
+
+async def forget_identities(connection: Connection, erasure: Erasure) -> int:
+    """Let nobody hear any more who people were that are erased; return how many would have."""
+    status = await connection.execute(
+        "DELETE FROM notices WHERE kind = $1"
+        " AND convert_from(payload, 'UTF8')::jsonb ->> 'profile' = ANY($2::text[])",
+        NoticeKind.IDENTITY.value,
+        [format_name(erasure.workspace, "profiles", one) for one in erasure.profiles],
+    )
+    return int(status.split()[-1])
 
 
 async def insert_notices(connection: Connection, owed: Sequence[Owed]) -> None:

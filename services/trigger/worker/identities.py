@@ -111,7 +111,7 @@ class Identities:
 
         def owe(counts: Mapping[str, int], owed: int) -> list[Owed]:
             removal = notice_of_removal(erasure.workspace, erasure.erasure, "trigger", counts)
-            # Some worker may hold them yet: the others forget when that must be over.
+            # It may reach them yet: the others forget when that must be over.
             then = now + self._lease if owed else now
             return [(removal, now), *((one, then) for one in notices_of_erasure(erasure))]
 
