@@ -115,9 +115,13 @@ class Naive:
         return max(said)[2] if said else ""
 
     def write(self, at_us: int, one: str, key: str, value: str) -> None:
-        own = self.said[one].get(key, (0, ""))[1]
-        if value != own or value != self.visible(self.component(one), key):
-            self.said[one][key] = (at_us, value)
+        members = self.component(one)
+        own, shown = self.said[one].get(key, (0, ""))[1], self.visible(members, key)
+        if value != own or value != shown:
+            times = [self.said[member][key][0] for member in members if key in self.said[member]]
+            # What is written later is later, though it was received at the same instant.
+            latest = max(times, default=-1) + (value != shown)
+            self.said[one][key] = (max(at_us, latest), value)
 
     def facts(self, one: str) -> dict[str, str]:
         members = self.component(one)
