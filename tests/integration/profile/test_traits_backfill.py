@@ -21,6 +21,8 @@ from tests.integration.profile.world import NOW, Profiles, a_record, an_event
 from tests.waiting import eventually
 
 PEOPLE = [f"p{number:02}" for number in range(20)]
+# The history spells some of them in another way than the event did.
+CONTENTS = ["1", "1.0", "2.50", "0.1", "7e0", '"seven"', "12", "1e2", "1e30", "1e400", "9" * 25]
 WALKED = "SELECT walked_count FROM traits WHERE trait_id = 'orders'"
 BACKENDS = """
 SELECT pid FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE '%FOR NO KEY UPDATE%'
@@ -66,7 +68,7 @@ def some_events(draw: random.Random, batch: int, people: Sequence[str]) -> list[
                 f"{batch}-{number}",
                 profile=draw.choice(people),
                 occurred=occurred,
-                properties={"value": draw.choice([1, 2.5, 3.25, 7, 0.1, "seven", 12])},
+                properties=f'{{"value": {draw.choice(CONTENTS)}}}'.encode(),
             )
         )
     return events
