@@ -112,7 +112,10 @@ async def _fill(
     states = States()
     await states.read(db, [(person, trait) for person in persons])
     lacking = {
-        key: one.key for key, one in belonging.items() if key[1] not in states.of(one.key, trait)
+        key: one.key
+        for key, one in belonging.items()
+        # Erased between the two looks: there is nothing to reckon from.
+        if one.is_known and key[1] not in states.of(one.key, trait)
     }
     filled = set()
     async for event in read_history(db, ((*key, trait.event_type) for key in lacking)):
