@@ -181,7 +181,7 @@ async def _patch(
 ) -> Patched:
     types = await writing.types(workspace, patches.keys(wanted))
     asked = {one.key for one in wanted}
-    people = await writing.people(asked)
+    people = await writing.people(asked, dated=False)
     erased = await writing.erased([key for key in asked if key not in people])
     patched = apply_patches(wanted, people, erased=erased, types=types, at_us=micros(writing.now))
     if not validate_only:

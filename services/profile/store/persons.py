@@ -52,20 +52,15 @@ FROM unnest($1::text[], $2::text[], $3::bigint[], $4::bigint[], $5::bigint[], $6
     AS w (workspace, profile_id, version, first_seen_us, last_seen_us, counters)
 WHERE p.workspace = w.workspace AND p.profile_id = w.profile_id AND p.version = w.version - 1
 """
-_ADVANCE = """
+# One statement for all, in one order: two who share people never wait for each other in a ring.
+_CHANGE = """
 UPDATE profiles AS p SET version = w.version, first_seen_us = w.first_seen_us,
-    last_seen_us = w.last_seen_us, counters = w.counters, traits = w.traits,
-    update_time = $8::timestamptz
-FROM unnest($1::text[], $2::text[], $3::bigint[], $4::bigint[], $5::bigint[], $6::jsonb[],
-    $7::jsonb[]) AS w (workspace, profile_id, version, first_seen_us, last_seen_us, counters,
-        traits)
-WHERE p.workspace = w.workspace AND p.profile_id = w.profile_id AND p.version = w.version - 1
-"""
-_REVISE = """
-UPDATE profiles AS p SET version = w.version, first_seen_us = w.first_seen_us,
-    last_seen_us = w.last_seen_us, counters = w.counters, email = w.email, phone = w.phone,
-    time_zone = w.time_zone, locale = w.locale, attributes = w.attributes,
-    attribute_times = w.attribute_times, traits = w.traits, update_time = $14::timestamptz
+    last_seen_us = w.last_seen_us, counters = w.counters,
+    email = COALESCE(w.email, p.email), phone = COALESCE(w.phone, p.phone),
+    time_zone = COALESCE(w.time_zone, p.time_zone), locale = COALESCE(w.locale, p.locale),
+    attributes = COALESCE(w.attributes, p.attributes),
+    attribute_times = COALESCE(w.attribute_times, p.attribute_times),
+    traits = COALESCE(w.traits, p.traits), update_time = $14::timestamptz
 FROM unnest($1::text[], $2::text[], $3::bigint[], $4::bigint[], $5::bigint[], $6::jsonb[],
     $7::text[], $8::text[], $9::text[], $10::text[], $11::jsonb[], $12::jsonb[], $13::jsonb[])
     AS w (workspace, profile_id, version, first_seen_us, last_seen_us, counters,
@@ -123,6 +118,8 @@ WHERE p.workspace = w.workspace AND p.profile_id = w.profile_id
 # to one person again only by more calls at the same instant.
 _ATTEMPTS_MAX = 10
 _UNCHECKED = -1
+# What stays as it is needs not be sent.
+_SAME = (None,) * 6
 
 
 async def load(
@@ -205,8 +202,9 @@ async def write(
     Raises:
         Aborted: Somebody else has written one of them meanwhile.
     """
-    created, counted, advanced, revised = [], [], [], []
+    created, changed = [], []
     contributed: list[tuple[object, ...]] = []
+    only_counted = True
     # In a fixed order: two turns that share people then wait for each other in a line.
     for before, after in sorted(changes, key=lambda change: change[1].key):
         profile = after.profile
@@ -215,18 +213,17 @@ async def write(
             shard = shard_of(*after.key)
             created.append((*row, *facts_of(profile.facts), profile.traits, shard))
             continue
-        if profile.facts is not before.profile.facts:
-            revised.append((*row, *facts_of(profile.facts), profile.traits))
-        elif profile.traits is not before.profile.traits:
-            advanced.append((*row, profile.traits))
-        else:
-            counted.append(row)
+        facts = _SAME if profile.facts is before.profile.facts else facts_of(profile.facts)
+        traits = None if profile.traits is before.profile.traits else profile.traits
+        only_counted = only_counted and facts is _SAME and traits is None
+        changed.append((*row, *facts, traits))
         if after.contributions:
             contributed += _changed_contributions(before, after, now)
     await _write_all(db, _CREATE, created, 14, now)
-    await _write_all(db, _COUNT, counted, 6, now)
-    await _write_all(db, _ADVANCE, advanced, 7, now)
-    await _write_all(db, _REVISE, revised, 13, now)
+    if only_counted:
+        await _write_all(db, _COUNT, changed, 6, now)
+    else:
+        await _write_all(db, _CHANGE, changed, 13, now)
     if contributed:
         await db.execute(_CONTRIBUTE, *columns(contributed, 13))
 

@@ -60,9 +60,11 @@ class Writing:
         """Return what these attributes take."""
         return (await self._types.read(self.db, {workspace: keys}))[workspace]
 
-    async def people(self, asked: Collection[PersonKey]) -> dict[PersonKey, Person]:
-        """Return those who are known, by the key asked about."""
-        return await persons.load(self.db, asked, lock=self._lock)
+    async def people(
+        self, asked: Collection[PersonKey], *, dated: bool = True
+    ) -> dict[PersonKey, Person]:
+        """Return those who are known, by the key asked about, with their times or without."""
+        return await persons.load(self.db, asked, lock=self._lock, dated=dated)
 
     async def erased(self, people: Collection[PersonKey]) -> Mapping[PersonKey, UUID]:
         """Return by which erasure each of those people is refused who is."""

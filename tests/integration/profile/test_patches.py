@@ -214,6 +214,37 @@ async def test_patches_and_events_at_once_lose_nothing(profiles: Profiles) -> No
     assert attributes(await get(profiles, "ben")) == {"n": 30}
 
 
+async def test_patches_and_events_about_the_same_people_never_wait_in_a_ring(
+    profiles: Profiles,
+) -> None:
+    """Some people of a turn are only counted, others change: in one order all the same."""
+    ids = [f"p{at:02}" for at in range(40)]
+    await patched(profiles, *map(a_patch, ids))
+
+    async def patching() -> None:
+        for _ in range(10):
+            await patched(profiles, *(a_patch(one, increment={"n": 1}) for one in ids))
+
+    async def events() -> None:
+        for at in range(10):
+            change = {"$increment": {"n": 1}}
+            turn = [
+                an_event(f"c{at}-{one}", profile=one, kind="profile_updated", properties=change)
+                for one in ids[:20]
+            ]
+            turn += [an_event(f"e{at}-{one}", profile=one) for one in ids[20:]]
+            await profiles.observe(a_record(str(at), *turn))
+
+    deadlocks = "SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()"
+    before = await profiles.fetch(deadlocks)
+
+    await asyncio.gather(patching(), events())
+
+    assert attributes(await get(profiles, ids[0])) == {"n": 20}
+    assert attributes(await get(profiles, ids[-1])) == {"n": 10}
+    assert await profiles.fetch(deadlocks) == before
+
+
 async def test_a_patch_of_another_workspace_refuses_the_call(profiles: Profiles) -> None:
     other = pb.ProfilePatch(profile="workspaces/bolt/profiles/ana")
 
