@@ -46,6 +46,9 @@ class Profiles(profile_rpc.ObservationServiceServicer):
     async def ObserveEvents(self, request: object, context: object) -> Any:
         raise NotImplementedError
 
+    async def BatchFindEvents(self, request: object, context: object) -> Any:
+        raise NotImplementedError
+
     async def BatchGetStandings(self, request: object, context: object) -> Any:
         raise NotImplementedError
 

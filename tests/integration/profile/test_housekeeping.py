@@ -125,7 +125,9 @@ def test_the_window_of_duplicates_has_bounds(span: str) -> None:
 
 
 def test_the_usual_settings_suffice() -> None:
-    config = load(Config, {"PROFILE_DATABASE_URL": "x", "BECKON_KEYS_FILE": "x"})
+    config = load(
+        Config, {"PROFILE_DATABASE_URL": "x", "PROFILE_KEY": "x", "BECKON_KEYS_FILE": "x"}
+    )
 
     assert config.duplicate_window == timedelta(days=7)
     assert config.server.address == "127.0.0.1:50052"
