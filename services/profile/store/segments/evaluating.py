@@ -17,7 +17,7 @@ from services.profile.model.memberships import (
     Membership,
 )
 from services.profile.model.segments import Binding, Segment
-from services.profile.rules.segments import concerns, settle
+from services.profile.rules.segments import OUTSIDE, concerns, settle
 from services.profile.store import derived_events
 from services.profile.store.definitions import Edition
 from services.profile.store.rows import columns
@@ -29,8 +29,8 @@ _GROUP = 16
 _CURRENT = """
 SELECT m.workspace, m.person_id, m.segment_key, m.member, m.transition, m.enter_us, m.exit_us,
     m.due_us
-FROM unnest($1::text[], $2::text[], $3::bigint[]) AS w (workspace, person_id, segment_key)
-JOIN segment_members AS m USING (workspace, person_id, segment_key)
+FROM unnest($1::text[], $2::text[]) AS w (workspace, person_id)
+JOIN segment_members AS m USING (workspace, person_id)
 """
 _WRITE = """
 INSERT INTO segment_members (workspace, person_id, segment_key, member, transition, enter_us,
@@ -89,25 +89,27 @@ async def look(
 ) -> int:
     """Write how these people stand now, and owe events; return how many went in or out."""
     answers = await answer(db, looks, edition, now_us)
-    before = await _current(db, looks)
+    before = await _current(db, {one.person for one in looks})
     written: list[tuple[Look, Membership]] = []
-    events: list[DerivedEvent] = []
-    for one in sorted(looks, key=lambda one: one.key):
+    for one in looks:
         said = answers.get(one.key)
         if said is None:
             # Nobody, or somebody under another name: who united her has seen to that.
             continue
-        known = before.get(one.key)
-        building = one.segment.building
-        after = settle(known, said, now_us=now_us, building=building)
-        if after is None:
-            continue
-        written.append((one, after))
-        if after.member != (known is not None and known.member) and not (silent or building):
-            events.append(_event(one, after, now_us))
+        after = settle(before.get(one.key), said, now_us=now_us, building=one.segment.building)
+        if after is not None:
+            written.append((one, after))
+    # In a fixed order: two writers that share rows then wait for each other in a line.
+    written.sort(key=lambda each: each[0].key)
     await _write(db, written)
-    await derived_events.owe(db, events)
-    return len(events)
+    moved = [
+        (one, after)
+        for one, after in written
+        if after.member != before.get(one.key, OUTSIDE).member
+    ]
+    told = [each for each in moved if not (silent or each[0].segment.building)]
+    await derived_events.owe(db, [_event(one, after, now_us) for one, after in told])
+    return len(moved)
 
 
 async def answer(
@@ -148,10 +150,11 @@ async def _ask(
         for said in (segment.filter.add_to(binding), segment.filter.add_due_to(binding))
     )
     rows = await db.fetch(
+        # One by one by the key: joined, the planner may go through the whole workspace.
         f"SELECT p.profile_id, w.mask, {asked}"  # noqa: S608 — values are parameters
         " FROM unnest($2::text[], $3::integer[]) AS w (profile_id, mask)"
-        " JOIN profiles AS p ON p.workspace = $1 AND p.profile_id = w.profile_id"
-        " AND p.merged_into = ''",
+        " CROSS JOIN LATERAL (SELECT p.* FROM profiles AS p WHERE p.workspace = $1"
+        " AND p.profile_id = w.profile_id AND p.merged_into = '' OFFSET 0) AS p",
         workspace,
         list(masks),
         list(masks.values()),
@@ -164,8 +167,10 @@ async def _ask(
                 answers[key] = Answer(row[2 + 2 * at] is True, row[3 + 2 * at])
 
 
-async def _current(db: Connection, looks: Sequence[Look]) -> dict[tuple[str, str, int], Membership]:
-    rows = await db.fetch(_CURRENT, *columns([one.key for one in looks], 3))
+async def _current(
+    db: Connection, people: Collection[PersonKey]
+) -> dict[tuple[str, str, int], Membership]:
+    rows = await db.fetch(_CURRENT, *columns(people, 2))
     return {(row[0], row[1], row[2]): Membership(*row[3:]) for row in rows}
 
 
