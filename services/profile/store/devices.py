@@ -6,15 +6,13 @@ and nineteen lost races.
 """
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from datetime import datetime
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 from uuid import UUID
 
 import asyncpg
-from beckon.errors.v1.error_reason_pb2 import ErrorReason
 
-from mesh.errors import Aborted
 from mesh.postgres import Connection, Database
 from services.profile.convert.moments import micros
 from services.profile.model import PersonKey
@@ -32,7 +30,7 @@ from services.profile.rules import devices as rules
 from services.profile.store import segments
 from services.profile.store.definitions import Definitions, Edition
 from services.profile.store.erasures import check_not_erased
-from services.profile.store.holding import Belonging, create_missing, find
+from services.profile.store.holding import Belonging, attempted, create_missing, faster, find
 from services.profile.store.rows import columns
 
 _DEVICE = """
@@ -108,8 +106,9 @@ LEFT JOIN profiles AS g ON g.workspace = t.workspace AND g.profile_id = t.to_mem
 ORDER BY t.transfer_id DESC
 """
 
-_ATTEMPTS_MAX = 4
 LATEST = 2**63 - 1
+
+_T = TypeVar("_T")
 
 
 class _Held(NamedTuple):
@@ -146,33 +145,37 @@ class Devices:
             FailedPrecondition: The person was erased.
             Aborted: Somebody united or parted the people concerned again and again.
         """
-        for _ in range(_ATTEMPTS_MAX):
-            async with self._database.transaction() as db:
-                turn = _Turn(db, await self._definitions.current(db), now)
-                registered = await turn.register(key, registration)
-                if registered is not None:
-                    return registered
-        raise Aborted(ErrorReason.ERROR_REASON_CONFLICT, "other writers were faster")
+
+        async def work(turn: "_Turn") -> tuple[PersonKey, Device]:
+            return await turn.register(key, registration)
+
+        return await self._attempt(work, now)
 
     async def release(
         self, key: PersonKey, device_id: UUID, now: datetime
     ) -> tuple[PersonKey, Device] | None:
         """Let go of the device if the person has it; return it, None if they never had it."""
-        async with self._database.transaction() as db:
-            turn = _Turn(db, await self._definitions.current(db), now)
+
+        async def work(turn: "_Turn") -> tuple[PersonKey, Device] | None:
             return await turn.release(key, device_id)
+
+        return await self._attempt(work, now)
 
     async def retire(self, reports: Sequence[DeviceReport], now: datetime) -> int:
         """Let go of devices that a provider does not know; return how many that were."""
-        async with self._database.transaction() as db:
-            turn = _Turn(db, await self._definitions.current(db), now)
+
+        async def work(turn: "_Turn") -> int:
             return await turn.retire(reports)
+
+        return await self._attempt(work, now)
 
     async def expire(self, now: datetime, *, limit: int) -> int:
         """Delete devices that were not seen for very long, at most `limit`; return how many."""
-        async with self._database.transaction() as db:
-            turn = _Turn(db, await self._definitions.current(db), now)
+
+        async def work(turn: "_Turn") -> int:
             return await turn.expire(limit)
+
+        return await self._attempt(work, now)
 
     async def of(self, key: PersonKey) -> tuple[PersonKey, list[Device]]:
         """Return the person's name and devices, each once, last seen first."""
@@ -188,6 +191,12 @@ class Devices:
         async with self._database.connection() as db:
             person = (await find(db, [key]))[key]
             return person.key, await _transfers(db, person, before, limit)
+
+    async def _attempt(self, work: Callable[["_Turn"], Awaitable[_T]], now: datetime) -> _T:
+        async def begin(db: Connection) -> _T:
+            return await work(_Turn(db, await self._definitions.current(db), now))
+
+        return await attempted(self._database, begin)
 
 
 async def read_devices(
@@ -261,8 +270,7 @@ class _Turn:
 
     async def register(
         self, key: PersonKey, registration: Registration
-    ) -> tuple[PersonKey, Device] | None:
-        """Return None when the device changed hands in the meantime."""
+    ) -> tuple[PersonKey, Device]:
         (workspace, member_id), device_id = key, registration.device_id
         await self._db.execute(
             "SELECT pg_advisory_xact_lock(hashtextextended($1, 0))",
@@ -273,7 +281,7 @@ class _Turn:
         before = await self._owners([(workspace, device_id)])
         people = await self._hold([key, *before.values()])
         if await self._owners([(workspace, device_id)]) != before:
-            return None
+            raise faster()
         person, owner = people[key].key, before.get((workspace, device_id))
         source = None if owner is None else (people[owner].key, owner[1])
         create_time = self._now

@@ -1,14 +1,15 @@
 """Holding people still, so that nobody unites, parts or erases them meanwhile."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from typing import TypeVar
 
 from beckon.errors.v1.error_reason_pb2 import ErrorReason
 
 from mesh.errors import Aborted
 from mesh.ids import shard_of
-from mesh.postgres import Connection
+from mesh.postgres import Connection, Database
 from services.profile.model import PersonKey
 from services.profile.store.rows import columns
 
@@ -32,6 +33,8 @@ VALUES ($1, $2, $3, $4, $4) ON CONFLICT DO NOTHING
 # Two that unite people and part them again cannot be faster than we many times in a row.
 _ATTEMPTS_MAX = 5
 
+_T = TypeVar("_T")
+
 
 @dataclass(frozen=True, slots=True)
 class Belonging:
@@ -54,13 +57,35 @@ async def find(
     returned stays true to the end of the transaction.
 
     Raises:
-        Aborted: They were united or parted again and again in the meantime.
+        Aborted: They were united or parted in the meantime. Begin anew: who holds some
+            already must not go for others.
     """
-    for _ in range(_ATTEMPTS_MAX):
+    for _ in range(1 if hold else _ATTEMPTS_MAX):
         found = await _find(db, people, lock=_LOCK if hold else "")
         if found is not None:
             return found
-    raise Aborted(ErrorReason.ERROR_REASON_CONFLICT, "other writers were faster")
+    raise faster()
+
+
+async def attempted(database: Database, work: Callable[[Connection], Awaitable[_T]]) -> _T:
+    """Return what `work` returns, done in one transaction, and anew when others were faster.
+
+    Raises:
+        Aborted: They were, again and again.
+    """
+    for _ in range(_ATTEMPTS_MAX - 1):
+        try:
+            async with database.transaction() as db:
+                return await work(db)
+        except Aborted:
+            continue
+    async with database.transaction() as db:
+        return await work(db)
+
+
+def faster() -> Aborted:
+    """Return the error that sends a transaction back to its beginning."""
+    return Aborted(ErrorReason.ERROR_REASON_CONFLICT, "another writer was faster")
 
 
 async def create_missing(db: Connection, key: PersonKey, now: datetime) -> bool:

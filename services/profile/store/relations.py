@@ -24,7 +24,7 @@ from services.profile.rules import relations as rules
 from services.profile.store import segments
 from services.profile.store.definitions import Definitions, Edition
 from services.profile.store.erasures import check_not_erased, refused
-from services.profile.store.holding import Belonging, find
+from services.profile.store.holding import Belonging, attempted, find
 from services.profile.store.rows import columns
 
 # So many rows a statement that none runs into its time limit.
@@ -104,49 +104,52 @@ class Relations:
 
     async def put(self, workspace: str, puts: Mapping[int, Put], now: datetime) -> PutResult:
         """Write edges, new ones and over old ones, each by itself."""
-        async with self._database.transaction() as db:
-            edition = await self._definitions.current(db)
-            edges = [put.edge for put in puts.values()]
-            ends = await _ends(db, workspace, edges, hold=_concerns(edition, workspace))
-            failed = await _failed(db, workspace, puts, ends, now)
-            good = {index: put for index, put in puts.items() if index not in failed}
-            rows = await _between(db, workspace, [put.edge for put in good.values()], ends)
-            changes = (
-                rules.change(put, theirs, now)
-                for put, theirs in zip(good.values(), rows, strict=True)
-            )
-            writes = sorted(one for one in changes if one is not None)
-            inserted = await _write(db, workspace, writes)
-            touched = _touched(ends, [one.put.edge for one in writes])
-            await segments.reevaluate(db, touched, edition, micros(now))
-            await check_not_erased(db, _people(workspace, [put.edge for put in good.values()]))
-        # Of two who write a new edge at once only the first has made it; the second mostly says
-        # the same, being a repeat.
-        created = sum(one.is_new and one.put.edge in inserted for one in writes)
-        updated = sum(one.is_other for one in writes)
-        return PutResult(created, updated, failed)
+
+        async def work(db: Connection) -> PutResult:
+            return await self._put(db, workspace, puts, now)
+
+        return await attempted(self._database, work)
 
     async def delete(self, workspace: str, edges: Sequence[Edge], now: datetime) -> int:
         """Remove edges of these people, whatever ids they were written under; return how many."""
-        async with self._database.transaction() as db:
-            edition = await self._definitions.current(db)
-            ends = await _ends(db, workspace, edges, hold=_concerns(edition, workspace))
-            once = {_of_people(ends, edge): edge for edge in edges}
-            rows = await _between(db, workspace, list(once.values()), ends)
-            found = [
-                (edge, theirs) for edge, theirs in zip(once.values(), rows, strict=True) if theirs
-            ]
-            await _remove(
-                db,
-                workspace,
-                sorted(
-                    Edge(row.from_id, edge.kind, row.to_id)
-                    for edge, theirs in found
-                    for row in theirs
-                ),
-            )
-            touched = _touched(ends, [edge for edge, _ in found])
-            await segments.reevaluate(db, touched, edition, micros(now))
+
+        async def work(db: Connection) -> int:
+            return await self._delete(db, workspace, edges, now)
+
+        return await attempted(self._database, work)
+
+    async def _put(
+        self, db: Connection, workspace: str, puts: Mapping[int, Put], now: datetime
+    ) -> PutResult:
+        edition = await self._definitions.current(db)
+        edges = [put.edge for put in puts.values()]
+        ends = await _ends(db, workspace, edges, hold=_concerns(edition, workspace))
+        failed = await _failed(db, workspace, puts, ends, now)
+        good = [put for index, put in puts.items() if index not in failed]
+        rows = await _between(db, workspace, [put.edge for put in good], ends)
+        changes = (rules.change(put, theirs, now) for put, theirs in zip(good, rows, strict=True))
+        writes = sorted(one for one in changes if one is not None)
+        inserted = await _write(db, workspace, writes)
+        touched = _touched(ends, [one.put.edge for one in writes])
+        await segments.reevaluate(db, touched, edition, micros(now))
+        await check_not_erased(db, _people(workspace, [put.edge for put in good]))
+        # Of two who write a new edge at once only the first has made it; the second mostly says
+        # the same, being a repeat.
+        created = sum(one.is_new and one.put.edge in inserted for one in writes)
+        return PutResult(created, sum(one.is_other for one in writes), failed)
+
+    async def _delete(
+        self, db: Connection, workspace: str, edges: Sequence[Edge], now: datetime
+    ) -> int:
+        edition = await self._definitions.current(db)
+        ends = await _ends(db, workspace, edges, hold=_concerns(edition, workspace))
+        once = {_of_people(ends, edge): edge for edge in edges}
+        rows = await _between(db, workspace, list(once.values()), ends)
+        found = [(edge, one) for edge, one in zip(once.values(), rows, strict=True) if one]
+        gone = [Edge(row.from_id, edge.kind, row.to_id) for edge, one in found for row in one]
+        await _remove(db, workspace, sorted(gone))
+        touched = _touched(ends, [edge for edge, _ in found])
+        await segments.reevaluate(db, touched, edition, micros(now))
         return len(found)
 
 
