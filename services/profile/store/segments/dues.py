@@ -18,10 +18,13 @@ JOIN profiles AS p ON p.workspace = m.workspace AND p.profile_id = m.person_id
     AND p.merged_into = ''
 ORDER BY p.workspace, p.profile_id FOR NO KEY UPDATE OF p SKIP LOCKED
 """
+# By the people and not by the time, whatever the planner thinks of those.
 _DUE = """
 SELECT m.workspace, m.person_id, m.segment_key
 FROM unnest($1::text[], $2::text[]) AS w (workspace, person_id)
-JOIN segment_members AS m USING (workspace, person_id) WHERE m.due_us <= $3
+CROSS JOIN LATERAL (SELECT m.* FROM segment_members AS m WHERE m.workspace = w.workspace
+    AND m.person_id = w.person_id OFFSET 0) AS m
+WHERE m.due_us <= $3
 """
 # Of segments that are gone, and of who is no person: nobody will ever look at them.
 _DROP = """
