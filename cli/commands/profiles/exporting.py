@@ -48,8 +48,8 @@ async def export(
         else _segment(session, session.name("segments", segment), to)
     )
     if to is not None and not session.json:
-        noun = "items" if profile else "profiles"
-        typer.echo(f"{count:,} {noun} in {to}")
+        noun = "item" if profile else "profile"
+        typer.echo(f"{count:,} {noun}{'' if count == 1 else 's'} in {to}")
 
 
 async def _person(session: Session, name: str, to: Path | None) -> int:
