@@ -82,15 +82,8 @@ class Writing:
         """
         if not changes:
             return
-        now_us = micros(self.now)
-        moved = {
-            after.key: after.profile.facts.time_zone
-            for before, after in changes
-            if before is not None and _moved(before, after)
-        }
-        advanced = None
-        if moved and workspace in self._edition.traits:
-            advanced = await traits.refresh(self.db, self._edition, moved, now_us)
+        advanced = await self._advance(changes, workspace)
+        if advanced is not None:
             changes = [(before, _with_traits(after, advanced)) for before, after in changes]
         await persons.write(self.db, changes, self.now)
         if advanced is not None:
@@ -100,8 +93,23 @@ class Writing:
         version = self._edition.versions.get("erasures", 0)
         if await erasures.was_overtaken(self.db, created, erasures_version=version):
             raise Aborted(ErrorReason.ERROR_REASON_CONFLICT, "an erasure was faster")
+        if workspace not in self._edition.segments:
+            return
         touched = [_touched(before, after, advanced) for before, after in changes]
-        await segments.reevaluate(self.db, touched, self._edition, now_us)
+        await segments.reevaluate(self.db, touched, self._edition, micros(self.now))
+
+    async def _advance(
+        self, changes: Collection[tuple[Person | None, Person]], workspace: str
+    ) -> traits.Advance | None:
+        """Return the traits of who moves to another zone, where it is another day."""
+        moved = {
+            after.key: after.profile.facts.time_zone
+            for before, after in changes
+            if before is not None and _moved(before, after)
+        }
+        if not moved or workspace not in self._edition.traits:
+            return None
+        return await traits.refresh(self.db, self._edition, moved, micros(self.now))
 
 
 class Profiles:
