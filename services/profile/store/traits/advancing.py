@@ -163,16 +163,13 @@ async def revalue(
     dues: dict[PersonKey, int | None] = {}
     for person, traits in by_person.items():
         zone = rules.known_zone(zones.get(person, ""))
-        revised = {}
-        upcoming = []
-        for trait in traits:
-            theirs = list(states.of(person, trait).values())
-            revised[trait] = rules.value(trait, theirs, zone, now_us)
-            upcoming.append(rules.due(trait, theirs, zone, now_us))
-        text, keys = revise_values(before.get(person, _EMPTY), revised, whole=person in whole)
-        dues[person] = min((due for due in upcoming if due is not None), default=None)
+        theirs = {trait: list(states.of(person, trait).values()) for trait in traits}
+        said = {trait: rules.value(trait, found, zone, now_us) for trait, found in theirs.items()}
+        text, keys = revise_values(before.get(person, _EMPTY), said, whole=person in whole)
         if keys:
             after[person], changed[person] = text, keys
+        upcoming = (rules.due(trait, found, zone, now_us) for trait, found in theirs.items())
+        dues[person] = min((due for due in upcoming if due is not None), default=None)
     hastened = {key: due for key, due in dues.items() if due is not None and key not in whole}
     return Advance(after, changed, states, hastened, {key: dues[key] for key in whole})
 
