@@ -173,6 +173,18 @@ def test_a_token_of_another_request_or_secret_is_refused(echo: Echo) -> None:
         PageTokens(b"other").read(echo.pb.EchoRequest(name="n", page_token=token))
 
 
+def test_a_token_may_have_a_field_of_another_name(echo: Echo) -> None:
+    tokens = PageTokens(b"secret")
+    request = echo.pb.EchoRequest(name="n", page_size=3)
+    request.word = tokens.write(request, ("a", 1), field="word")
+
+    assert tokens.read(request, field="word") == ("a", 1)
+    assert tokens.read(request) is None
+    request.word = "x"
+    with pytest.raises(InvalidArgument, match="word is not one of ours"):
+        tokens.read(request, field="word")
+
+
 def test_the_page_size_has_bounds() -> None:
     assert [page_size(size) for size in (0, 1, 1000, 1001)] == [50, 1, 1000, 1000]
     with pytest.raises(InvalidArgument):

@@ -2,18 +2,22 @@
 
 import asyncio
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 from beckon.errors.v1.error_reason_pb2 import ErrorReason
 from beckon.profile.v1 import device_service_pb2 as pb
+from prometheus_client import REGISTRY
 
 from mesh.errors import InvalidArgument, NotFound
+from mesh.postgres import connect
 from mesh.server import Stopping
 from services.profile.convert.moments import micros
 from services.profile.model.devices import DEVICES_MAX
 from services.profile.rules.devices import usable
 from services.profile.store import devices as device_store
 from services.profile.worker.devices import DeviceExpirer
+from stack.servers import Postgres
 from tests.integration.profile.neighbours import (
     ACTIVE,
     FCM,
@@ -25,6 +29,7 @@ from tests.integration.profile.neighbours import (
     short,
 )
 from tests.integration.profile.world import NOW
+from tests.waiting import eventually
 
 
 async def tokens(world: Neighbours, *people: str) -> list[list[str]]:
@@ -232,6 +237,29 @@ async def test_a_device_unseen_for_270_days_is_gone(world: Neighbours) -> None:
     assert (await world.transfers("ana"))[-1] == ("ana", "", "expired")
     assert (await world.transfers("ben"))[-1] == ("ben", "", "released")
     assert len(await world.fetch("SELECT FROM device_owners")) == 1
+
+
+def failures() -> float:
+    labels = {"worker": "profile_devices"}
+    return REGISTRY.get_sample_value("beckon_worker_failures_total", labels) or 0.0
+
+
+async def test_expiring_outlives_a_database_that_is_away(tmp_path: Path) -> None:
+    async with (
+        Postgres(tmp_path, durable=False) as server,
+        connect(server.url, schema="profile", size=1) as away,
+    ):
+        world = Neighbours(away)
+        expirer = DeviceExpirer(world.device_store, world.clock)
+        server.kill()
+        stopping, before = Stopping(), failures()
+        async with asyncio.TaskGroup() as group:
+            expiring = group.create_task(expirer.run(stopping))
+            await eventually(lambda: failures() > before)
+            still_at_it = not expiring.done()
+            stopping.set()
+
+    assert still_at_it
 
 
 async def test_the_device_seen_longest_ago_makes_room(world: Neighbours) -> None:
