@@ -48,6 +48,8 @@ _FAILED_SECONDS = 1.0
 _BEHIND_SECONDS = 0.02
 # How soon those are looked at again of whom the log has yet to tell who they are.
 _HELD_SECONDS = 0.2
+# As many are looked at beside a batch, which asks profile about each.
+_HOLDS_MAX = 5000
 _ATTEMPTS_MAX = 20
 # For so long the log may take to tell that somebody goes by another id.
 _HELD_MAX = timedelta(seconds=60)
@@ -88,7 +90,7 @@ class Timers:
         self._wake = Wake()
         self._next: datetime | None = None
         self._behind = False
-        self._holds = False
+        self._holds = 0
         # Since when passages are held back whose people go by other ids than they do.
         self._held: dict[tuple[Key, UUID], datetime] = {}
         self.relay: Relay
@@ -124,7 +126,8 @@ class Timers:
         until = await self._judged_until()
         if not until:
             return 0
-        due = await self._store.due(until, limit=self._batch_max)
+        # Those that are held back are the oldest: they must not take the places of all others.
+        due = await self._store.due(until, limit=self._batch_max + min(self._holds, _HOLDS_MAX))
         return await self._fire(due) if due else 0
 
     async def _judged_until(self) -> dict[int, datetime]:
@@ -237,8 +240,8 @@ class Timers:
             # The log should have told by now. The profile was asked just now: it knows.
             await self.identities.overrule(identity)
         # They are not counted as work done, so that the next look is a moment away.
-        self._holds = bool(held)
-        self._behind = self._behind or self._holds
+        self._holds = len(held)
+        self._behind = self._behind or bool(held)
         return ready
 
     async def _behind_of(

@@ -261,6 +261,25 @@ async def test_a_timer_waits_a_minute_for_the_log_and_no_longer(house: House) ->
     assert await states(house) == {"cart": SENT}
 
 
+async def test_who_is_held_back_does_not_hold_others(house: House) -> None:
+    worker = house.another_worker("small", timer_batch=2)
+    worker.partitions._positions = house.worker.partitions.positions()
+    await house.launch(a_campaign(delay=600, reentry=0))
+    await house.append(*(an_event(profile="a1") for _ in range(5)))
+    await house.work(worker)
+    house.clock.advance(seconds=1)
+    await house.append(an_event(profile="bob"))
+    await house.work(worker)
+    house.memory.profile.unite("ana", "a1")
+    house.clock.advance(seconds=601)
+
+    for _ in range(4):
+        await worker.timers.run_once()
+    await worker.relay.drain(house.stopping)
+
+    assert [one.profile for one in house.out] == ["workspaces/acme/profiles/bob"]
+
+
 async def test_parted_people_get_back_what_they_began(house: House) -> None:
     await house.launch(a_campaign(delay=600, reentry=0))
     await unite(house, "ana", "a1")
