@@ -5,7 +5,8 @@ from typing import NamedTuple
 
 import structlog
 
-from mesh.postgres import Connection, Database
+from mesh.errors import MeshError
+from mesh.postgres import Connection, Database, translated
 from services.profile.convert.predicates import compile_filter
 from services.profile.model.segments import Binding
 from services.profile.store.definitions import announce
@@ -85,6 +86,8 @@ class Building:
         """Take the pool and how many profiles make a piece."""
         self._database = database
         self._piece = piece
+        # Of segments whose filters take so long that a whole piece runs into the time limit.
+        self._pieces: dict[int, int] = {}
 
     async def begin(self) -> None:
         """Note that those segments which are new have been seen."""
@@ -104,7 +107,7 @@ class Building:
                 if not await settled(db, walk.begin_time):
                     waiting.append(walk.segment_key)
                     continue
-                done = await self._walk(db, walk, now_us)
+                done = await self._try(db, walk, now_us)
             if done:
                 await self._activate(walk.segment_key)
             return True
@@ -133,10 +136,19 @@ class Building:
             await db.execute(_RECOUNT, *row)
             return True
 
-    async def _walk(self, db: Connection, walk: Walk, now_us: int) -> bool:
+    async def _try(self, db: Connection, walk: Walk, now_us: int) -> bool:
+        piece = self._pieces.get(walk.segment_key, self._piece)
+        try:
+            with translated():
+                return await self._walk(db, walk, piece, now_us)
+        except MeshError:
+            self._pieces[walk.segment_key] = max(1, piece // 4)
+            raise
+
+    async def _walk(self, db: Connection, walk: Walk, piece: int, now_us: int) -> bool:
         """Write who of the next piece is in or will be due; return whether it was the last."""
         count = walk.walk_count or await db.fetchval(_ALL, walk.workspace)
-        last, walked = await _row(db, _LAST, walk.workspace, walk.walked_to, self._piece)
+        last, walked = await _row(db, _LAST, walk.workspace, walk.walked_to, piece)
         if last is None:
             return True
         # The turns that know the segment write how they found a person, in or out; what is
@@ -161,7 +173,7 @@ class Building:
             *binding.parameters,
         )
         await db.execute(_WALKED, walk.segment_key, last, walked, max(count, 1))
-        return walked < self._piece
+        return walked < piece
 
     async def _activate(self, segment_key: int) -> None:
         async with self._database.transaction() as db:

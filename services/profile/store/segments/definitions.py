@@ -13,7 +13,7 @@ from mesh.names import format_name
 from mesh.postgres import Connection, Database
 from services.profile.convert.predicates import compile_filter
 from services.profile.model.memberships import SegmentDefinition, SegmentState
-from services.profile.model.segments import Segment
+from services.profile.model.segments import Binding, Segment
 from services.profile.store.definitions import announce
 
 log = structlog.get_logger(__name__)
@@ -143,6 +143,7 @@ class SegmentDefinitions:
                 await db.execute(_REMOVE, there.segment_key, workspace)
                 row = await db.fetchrow(_REBUILD, workspace, segment_id, filter_, description, now)
             if there is None or filter_ != there.filter:
+                await _try(db, workspace, filter_)
                 await announce(db, "segments")
             if row is None:
                 message = "a row that was held is gone"
@@ -199,6 +200,17 @@ def definition_of(row: asyncpg.Record) -> SegmentDefinition:
 def name_of(segment: SegmentDefinition) -> str:
     """Return the full name of a segment."""
     return format_name(segment.workspace, "segments", segment.segment_id)
+
+
+async def _try(db: Connection, workspace: str, filter_: str) -> None:
+    """Ask the filter of a few: if its SQL were wrong, this call fails, and not every turn."""
+    chosen, binding = compile_filter(filter_), Binding(0, first=2)
+    holds, due = chosen.add_to(binding), chosen.add_due_to(binding)
+    await db.fetch(
+        f"SELECT {holds}, {due} FROM profiles AS p WHERE p.workspace = $1 LIMIT 100",  # noqa: S608 — values are parameters
+        workspace,
+        *binding.parameters,
+    )
 
 
 async def _check_room(db: Connection, workspace: str) -> None:
