@@ -25,6 +25,9 @@ from services.profile.rules.observing import observe_person
 
 Claims = Mapping[Event, tuple[Claim, ...]]
 
+_Group = tuple[Person | None, list[Event]]
+"""Who is known under the name, and what happened under it."""
+
 _NO_CLAIMS: Claims = MappingProxyType({})
 _NO_EDGES: Mapping[tuple[str, UUID], Edge] = MappingProxyType({})
 _NO_TYPES: Mapping[str, Types] = MappingProxyType({})
@@ -47,22 +50,25 @@ def observe_people(
     among `edges` was made before and is not made again.
     """
     observed = Observed()
-    groups: defaultdict[PersonKey, list[Event]] = defaultdict(list)
+    groups: dict[PersonKey, _Group] = {}
     for event in events:
-        person = people.get(event.person)
-        groups[event.person if person is None else person.key].append(event)
+        asked = event.person
+        person = people.get(asked)
+        name = asked if person is None else person.key
+        group = groups.get(name)
+        if group is None:
+            groups[name] = (person, [event])
+        else:
+            group[1].append(event)
     claims = {event: claims[event] for event in events if event in claims} if claims else {}
     for cluster in _clusters(people, claims):
         theirs = [event for event in events if _name(people, event.person) in cluster]
-        if theirs:
-            _Cluster(people, edges, wanted, types, now).observe(theirs, claims, observed)
-        for key in cluster:
-            groups.pop(key, None)
-    for key, theirs in groups.items():
-        # By an id of hers that was asked for: her name may not have been.
-        known = people.get(theirs[0].person)
-        before = known or Person(key)
-        seen = observe_person(before, theirs, wanted=wanted, types=types.get(key[0]))
+        _Cluster(people, edges, wanted, types, now).observe(theirs, claims, observed)
+        for name in cluster:
+            groups.pop(name, None)
+    for name, (known, theirs) in groups.items():
+        before = known or Person(name)
+        seen = observe_person(before, theirs, wanted=wanted, types=types.get(name[0]))
         if seen.kept:
             observed.changes.append((known, seen.person))
         _take(seen, observed)
@@ -82,8 +88,11 @@ def _clusters(people: Mapping[PersonKey, Person], claims: Claims) -> list[set[Pe
 
 def _take(seen: PersonObservation, observed: Observed) -> None:
     observed.kept.extend(seen.kept)
-    observed.stood.extend(seen.stood)
-    observed.refused.extend(seen.refused)
+    # Mostly there are none: looking is cheaper than adding nothing.
+    if seen.stood:
+        observed.stood.extend(seen.stood)
+    if seen.refused:
+        observed.refused.extend(seen.refused)
 
 
 def _name(people: Mapping[PersonKey, Person], key: PersonKey) -> PersonKey:

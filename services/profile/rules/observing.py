@@ -117,7 +117,7 @@ def observe_person(
     return PersonObservation(
         _with(person, seen.profile),
         seen.kept,
-        [(event, _with(person, profile)) for event, profile in seen.stood],
+        [(event, _with(person, profile)) for event, profile in seen.stood] if seen.stood else [],
         seen.refused,
     )
 
