@@ -5,7 +5,6 @@ Named tuples where thousands are made a second: a frozen dataclass costs four ti
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
 from typing import NamedTuple, TypeAlias
 from uuid import UUID
 
@@ -53,15 +52,6 @@ class Profile(NamedTuple):
 
 
 NOBODY = Profile()
-
-
-class Known(NamedTuple):
-    """A person with what only the books know."""
-
-    key: PersonKey
-    profile: Profile
-    create_time: datetime
-    update_time: datetime
 
 
 class Event(NamedTuple):

@@ -7,8 +7,7 @@ from types import MappingProxyType
 import asyncpg
 import msgspec
 
-from mesh.postgres import Connection
-from services.profile.model import Counter, Facts, Known, PersonKey, Profile
+from services.profile.model import Counter, Facts, Profile
 from services.profile.model.persons import NEVER, Person, Recorded
 
 PROFILE_COLUMNS = """
@@ -28,21 +27,12 @@ c.email, c.phone, c.time_zone, c.locale, c.attributes, c.counters, c.attribute_t
 
 _NOTHING: Mapping[str, Recorded] = MappingProxyType({})
 _COUNTERS = msgspec.json.Decoder(dict[str, Counter])
-_READ = f"""
-SELECT {PROFILE_COLUMNS} FROM unnest($1::text[], $2::text[]) AS w (workspace, profile_id)
-JOIN profiles AS p USING (workspace, profile_id)
-"""  # noqa: S608 — put together from constants
 
 
 def profile_of(row: asyncpg.Record) -> Profile:
     """Return the person in a row of `PROFILE_COLUMNS`."""
     facts = Facts(row[9], row[5], row[6], row[7], row[8], row[11])
     return Profile(row[2], facts, _COUNTERS.decode(row[10]), row[3], row[4], row[12])
-
-
-def known_of(row: asyncpg.Record) -> Known:
-    """Return the person in a row of `KNOWN_COLUMNS`."""
-    return Known((row[0], row[1]), profile_of(row), row[13], row[14])
 
 
 def person_of(row: asyncpg.Record) -> Person:
@@ -78,16 +68,6 @@ def counts_of(profile: Profile) -> tuple[object, ...]:
 def facts_of(facts: Facts) -> tuple[object, ...]:
     """Return what a write of attributes and addresses changes."""
     return facts.email, facts.phone, facts.time_zone, facts.locale, facts.attributes, facts.times
-
-
-async def read_profiles(
-    db: Connection, people: Collection[PersonKey], *, lock: str = ""
-) -> dict[PersonKey, Profile]:
-    """Return those of the people who are known; `lock` ends the query."""
-    if not people:
-        return {}
-    rows = await db.fetch(_READ + lock, *columns(people, 2))
-    return {(row[0], row[1]): profile_of(row) for row in rows}
 
 
 def columns(rows: Collection[tuple[object, ...]], width: int) -> Sequence[list[object]]:
