@@ -1,19 +1,16 @@
-"""Devices: whose they are, whose they were, and where to push to.
+"""Changing hands, inside one transaction.
 
 Who changes a device holds the people concerned first, in one order. Registrations of one token
 wait for each other before that, so that twenty at once are twenty changes of hands, not one
 and nineteen lost races.
 """
 
-from collections import defaultdict
-from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 from uuid import UUID
 
-import asyncpg
-
-from mesh.postgres import Connection, Database
+from mesh.postgres import Connection
 from services.profile.convert.moments import micros
 from services.profile.model import PersonKey
 from services.profile.model.changes import Touched
@@ -21,27 +18,17 @@ from services.profile.model.devices import (
     Device,
     DeviceReport,
     DeviceState,
-    DeviceTransfer,
-    Platform,
     Registration,
     TransferReason,
 )
 from services.profile.rules import devices as rules
 from services.profile.store import segments
-from services.profile.store.definitions import Definitions, Edition
+from services.profile.store.definitions import Edition
+from services.profile.store.devices.rows import DISOWN, read_devices
 from services.profile.store.erasures import check_not_erased
-from services.profile.store.holding import Belonging, attempted, create_missing, faster, find
+from services.profile.store.holding import Belonging, create_missing, faster, find
 from services.profile.store.rows import columns
 
-_DEVICE = """
-d.device_id, d.member_id, d.platform, d.state, d.seen_us, d.token, d.app, d.locale, d.reason,
-d.create_time, d.end_time
-"""
-_OF_PEOPLE = f"""
-SELECT d.workspace, d.person_id, {_DEVICE}
-FROM unnest($1::text[], $2::text[]) AS w (workspace, person_id)
-JOIN devices AS d USING (workspace, person_id)
-"""  # noqa: S608 — put together from constants
 _OWNERS = """
 SELECT o.workspace, o.device_id, o.member_id
 FROM unnest($1::text[], $2::uuid[]) AS w (workspace, device_id)
@@ -50,11 +37,6 @@ JOIN device_owners AS o USING (workspace, device_id)
 _OWN = """
 INSERT INTO device_owners (workspace, device_id, member_id) VALUES ($1, $2, $3)
 ON CONFLICT (workspace, device_id) DO UPDATE SET member_id = excluded.member_id
-"""
-_DISOWN = """
-DELETE FROM device_owners AS o
-USING unnest($1::text[], $2::uuid[], $3::text[]) AS w (workspace, device_id, member_id)
-WHERE o.workspace = w.workspace AND o.device_id = w.device_id AND o.member_id = w.member_id
 """
 _REGISTER = f"""
 INSERT INTO devices AS d (workspace, person_id, device_id, member_id, platform, state, seen_us,
@@ -90,25 +72,6 @@ INSERT INTO device_transfers (workspace, person_id, transfer_id, member_id, devi
 SELECT *, $9::timestamptz FROM unnest($1::text[], $2::text[], $3::bigint[], $4::text[],
     $5::uuid[], $6::text[], $7::text[], $8::text[])
 """
-# What went from one id of a person to another of theirs came and left with nobody.
-_TRANSFERS = """
-WITH t AS MATERIALIZED (
-    SELECT * FROM device_transfers
-    WHERE workspace = $1 AND person_id = $2 AND transfer_id < $3
-        AND NOT (from_member = ANY($4::text[]) AND to_member = ANY($4::text[]))
-    ORDER BY transfer_id DESC LIMIT $5
-)
-SELECT t.transfer_id, t.device_id, COALESCE(NULLIF(f.merged_into, ''), t.from_member),
-    COALESCE(NULLIF(g.merged_into, ''), t.to_member), t.reason, t.transfer_time
-FROM t
-LEFT JOIN profiles AS f ON f.workspace = t.workspace AND f.profile_id = t.from_member
-LEFT JOIN profiles AS g ON g.workspace = t.workspace AND g.profile_id = t.to_member
-ORDER BY t.transfer_id DESC
-"""
-
-LATEST = 2**63 - 1
-
-_T = TypeVar("_T")
 
 
 class _Held(NamedTuple):
@@ -128,137 +91,7 @@ class _Change(NamedTuple):
     reason: TransferReason
 
 
-class Devices:
-    """Changes and shows devices."""
-
-    def __init__(self, database: Database, definitions: Definitions) -> None:
-        """Take the pool, and what says which segments depend on devices."""
-        self._database = database
-        self._definitions = definitions
-
-    async def register(
-        self, key: PersonKey, registration: Registration, now: datetime
-    ) -> tuple[PersonKey, Device]:
-        """Make the device the person's, whosesoever it was; return whose it is now.
-
-        Raises:
-            FailedPrecondition: The person was erased.
-            Aborted: Somebody united or parted the people concerned again and again.
-        """
-
-        async def work(turn: "_Turn") -> tuple[PersonKey, Device]:
-            return await turn.register(key, registration)
-
-        return await self._attempt(work, now)
-
-    async def release(
-        self, key: PersonKey, device_id: UUID, now: datetime
-    ) -> tuple[PersonKey, Device] | None:
-        """Let go of the device if the person has it; return it, None if they never had it."""
-
-        async def work(turn: "_Turn") -> tuple[PersonKey, Device] | None:
-            return await turn.release(key, device_id)
-
-        return await self._attempt(work, now)
-
-    async def retire(self, reports: Sequence[DeviceReport], now: datetime) -> int:
-        """Let go of devices that a provider does not know; return how many that were."""
-
-        async def work(turn: "_Turn") -> int:
-            return await turn.retire(reports)
-
-        return await self._attempt(work, now)
-
-    async def expire(self, now: datetime, *, limit: int) -> int:
-        """Delete devices that were not seen for very long, at most `limit`; return how many."""
-
-        async def work(turn: "_Turn") -> int:
-            return await turn.expire(limit)
-
-        return await self._attempt(work, now)
-
-    async def of(self, key: PersonKey) -> tuple[PersonKey, list[Device]]:
-        """Return the person's name and devices, each once, last seen first."""
-        async with self._database.connection() as db:
-            person = (await find(db, [key]))[key].key
-            found = (await read_devices(db, [person])).get(person, [])
-        return person, rules.as_one(found)
-
-    async def transfers(
-        self, key: PersonKey, *, before: int = LATEST, limit: int
-    ) -> tuple[PersonKey, list[DeviceTransfer]]:
-        """Return the person's name and how devices came and left, newest first."""
-        async with self._database.connection() as db:
-            person = (await find(db, [key]))[key]
-            return person.key, await _transfers(db, person, before, limit)
-
-    async def _attempt(self, work: Callable[["_Turn"], Awaitable[_T]], now: datetime) -> _T:
-        async def begin(db: Connection) -> _T:
-            return await work(_Turn(db, await self._definitions.current(db), now))
-
-        return await attempted(self._database, begin)
-
-
-async def read_devices(
-    db: Connection, people: Collection[PersonKey]
-) -> dict[PersonKey, list[Device]]:
-    """Return all devices of these people, under the names that stay."""
-    found: defaultdict[PersonKey, list[Device]] = defaultdict(list)
-    for row in await db.fetch(_OF_PEOPLE, *columns(people, 2)) if people else ():
-        found[row[0], row[1]].append(_device(row))
-    return found
-
-
-async def reassign(
-    db: Connection, workspace: str, member_ids: Sequence[str], person_id: str
-) -> None:
-    """Give what was registered under these ids to a person, in the caller's transaction."""
-    for table in ("devices", "device_transfers"):
-        # Of an id that kept its name; then of ids that had given it up.
-        for which in ("person_id = ANY($2::text[])", "member_id <> person_id"):
-            await db.execute(
-                f"UPDATE {table} SET person_id = $3 WHERE workspace = $1"  # noqa: S608 — constants
-                f" AND member_id = ANY($2::text[]) AND person_id <> $3 AND {which}",
-                workspace,
-                member_ids,
-                person_id,
-            )
-
-
-async def erase(db: Connection, workspace: str, person_id: str) -> dict[str, int]:
-    """Delete all that is kept of the person's devices, in the caller's transaction.
-
-    Who gave them a device, or got one from them, keeps that line without the name.
-    """
-    owned = await db.fetch(
-        "DELETE FROM devices WHERE workspace = $1 AND person_id = $2"
-        " RETURNING device_id, member_id",
-        workspace,
-        person_id,
-    )
-    ids = [row[0] for row in owned], [row[1] for row in owned]
-    await db.execute(_DISOWN, [workspace] * len(owned), *ids)
-    transfers = await db.fetch(
-        "DELETE FROM device_transfers WHERE workspace = $1 AND person_id = $2"
-        " RETURNING transfer_id, member_id",
-        workspace,
-        person_id,
-    )
-    for side in ("from_member", "to_member"):
-        await db.execute(
-            f"UPDATE device_transfers AS t SET {side} = ''"  # noqa: S608 — constants
-            " FROM unnest($1::bigint[], $2::text[]) AS w (transfer_id, member_id)"
-            f" WHERE t.transfer_id = w.transfer_id AND t.{side} = w.member_id",
-            [row[0] for row in transfers],
-            [row[1] for row in transfers],
-        )
-    return {
-        "devices": len({row[0] for row in owned}),
-        "device_transfers": len({row[0] for row in transfers}),
-    }
-
-
-class _Turn:
+class Turn:
     """One transaction that changes devices."""
 
     def __init__(self, db: Connection, edition: Edition, now: datetime) -> None:
@@ -417,7 +250,7 @@ class _Turn:
 
     async def _disown(self, held: Sequence[_Held]) -> None:
         rows = [(one.person[0], one.device.device_id, one.device.member_id) for one in held]
-        await self._db.execute(_DISOWN, *columns(rows, 3))
+        await self._db.execute(DISOWN, *columns(rows, 3))
 
     async def _record(self, changes: Sequence[_Change]) -> None:
         numbers = await self._db.fetch(_NUMBERS, len(changes))
@@ -443,20 +276,3 @@ class _Turn:
 
 def _left(one: _Held, reason: TransferReason) -> _Change:
     return _Change(one.device.device_id, (one.person, one.device.member_id), None, reason)
-
-
-async def _transfers(
-    db: Connection, person: Belonging, before: int, limit: int
-) -> list[DeviceTransfer]:
-    rows = await db.fetch(_TRANSFERS, *person.key, before, list(person.member_ids), limit)
-    return [DeviceTransfer(*row) for row in rows]
-
-
-def _device(row: asyncpg.Record) -> Device:
-    return Device(
-        row[2],
-        row[3],
-        Platform(row[4]),
-        DeviceState(row[5]),
-        *row[6:],
-    )
