@@ -6,10 +6,12 @@ from collections.abc import Sequence
 
 import pytest
 from beckon.ingest.v1.event_pb2 import Event
+from beckon.profile.v1 import device_service_pb2 as device_pb
 from beckon.profile.v1 import identity_service_pb2 as pb
 from beckon.profile.v1 import observation_service_pb2 as observation_pb
 
 from services.profile.store import Turn
+from tests.integration.profile.forgetting import Forgetting
 from tests.integration.profile.test_identity import (
     LIVE,
     REFUSED,
@@ -319,3 +321,37 @@ async def test_events_of_all_ids_are_found_by_type_and_time(profiles: Profiles) 
     ]
     assert found[0].events[0].profile_id == "a1"
     assert json.loads(found[0].events[0].properties_json) == {"worth": 7}
+
+
+async def test_an_id_that_was_erased_is_not_claimed_back(profiles: Profiles) -> None:
+    await profiles.observe(a_record("1", an_event("e1", profile="a1")))
+    await Forgetting(profiles).erase("a1")
+
+    answer = await profiles.observe(
+        a_record("2", identifies("i1", anonymous="a1"), an_event("e2", profile="a1"))
+    )
+
+    assert list(answer.erased_events) == [1]
+    assert list((await get(profiles, "ana")).member_ids) == []
+    assert await profiles.fetch("SELECT FROM profiles WHERE profile_id = 'a1'") == []
+
+
+async def test_any_id_leads_to_the_devices_of_all(profiles: Profiles) -> None:
+    for profile in ("ana", "a1"):
+        request = device_pb.RegisterDeviceRequest(
+            profile=named(profile),
+            platform=device_pb.Device.PLATFORM_FCM,
+            token=f"token-{profile}",
+            app="shop",
+        )
+        await profiles.devices.RegisterDevice(request, None)
+    made = await merge(profiles, "a1", "ana")
+
+    async def tokens(profile: str) -> list[str]:
+        asked = observation_pb.BatchGetAddressesRequest(profiles=[named(profile)])
+        (found,) = (await profiles.servicer.BatchGetAddresses(asked, None)).addresses
+        return sorted(one.token for one in found.devices)
+
+    assert await tokens("a1") == await tokens("ana") == ["token-a1", "token-ana"]
+    await unmerge(profiles, made)
+    assert await tokens("a1") == ["token-a1"]
