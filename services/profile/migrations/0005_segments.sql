@@ -115,24 +115,32 @@ LANGUAGE sql IMMUTABLE PARALLEL SAFE
 RETURN CASE WHEN b = 0 THEN NULL WHEN a = 0 THEN 0
     WHEN abs(a) BETWEEN 1e-150 AND 1e150 AND abs(b) BETWEEN 1e-150 AND 1e150 THEN a / b END;
 
+-- Exact to the microsecond until the year 2242, and for whole seconds for ever; `extract` would be
+-- so throughout, at four times the cost.
 CREATE FUNCTION cel_micros(moment timestamptz) RETURNS bigint
 LANGUAGE sql IMMUTABLE PARALLEL SAFE
-RETURN (extract(epoch FROM moment) * 1000000)::bigint;
+RETURN (date_part('epoch', moment) * 1000000)::bigint;
 
--- timestamp(…) of an attribute: seconds since the epoch, or RFC 3339. The form says all that the
--- cast could object to, down to the days of each month; so it never does.
+-- timestamp(…) of an attribute: seconds since the epoch, or RFC 3339. The forms say all that the
+-- cast could object to, down to the days of each month, so it never does. The first is for nearly
+-- all there are, at half the cost of the second.
 CREATE FUNCTION cel_moment(value jsonb) RETURNS bigint
 LANGUAGE sql STABLE PARALLEL SAFE
 RETURN CASE
+    WHEN jsonb_typeof(value) = 'string' AND ((value #>> '{}') ~ (
+        '^(?:19|20)\d\d-(?:0[1-9]|1[0-2])-(?:0[1-9]|1\d|2[0-8])'
+        || 'T(?:[01]\d|2[0-3]):[0-5]\d:[0-5]\d(?:\.\d{1,9})?(?:Z|[+-](?:0\d|1[0-4]):[0-5]\d)$')
+        OR (value #>> '{}') ~ (
+        '^(?:(?:\d{3}[1-9]|\d{2}[1-9]\d|\d[1-9]\d{2}|[1-9]\d{3})'
+        || '-(?:(?:0[13578]|1[02])-(?:0[1-9]|[12]\d|3[01])|(?:0[469]|11)-(?:0[1-9]|[12]\d|30)'
+        || '|02-(?:0[1-9]|1\d|2[0-8]))|(?:\d\d(?:0[48]|[2468][048]|[13579][26])'
+        || '|(?:[02468][48]|[13579][26]|[2468]0)00)-02-29)'
+        || 'T(?:[01]\d|2[0-3]):[0-5]\d:[0-5]\d(?:\.\d{1,9})?(?:Z|[+-](?:0\d|1[0-4]):[0-5]\d)$'))
+    THEN cel_micros((value #>> '{}')::timestamptz)
     WHEN jsonb_typeof(value) = 'number'
         AND cel_exactly_int(value) BETWEEN -62135596800 AND 253402300799
     THEN (value::numeric * 1000000)::bigint
-    WHEN jsonb_typeof(value) = 'string' AND (value #>> '{}') ~ (
-        '^((?!0000)\d{4}-((0[13578]|1[02])-(0[1-9]|[12]\d|3[01])|(0[469]|11)-(0[1-9]|[12]\d|30)'
-        || '|02-(0[1-9]|1\d|2[0-8]))|(\d\d(0[48]|[2468][048]|[13579][26])'
-        || '|([02468][48]|[13579][26]|[2468]0)00)-02-29)'
-        || 'T([01]\d|2[0-3]):[0-5]\d:[0-5]\d(\.\d{1,9})?(Z|[+-](0\d|1[0-4]):[0-5]\d)$')
-    THEN cel_micros((value #>> '{}')::timestamptz) END;
+END;
 
 -- All ids of the person that an id is of.
 CREATE FUNCTION ids_of(of_workspace text, id text) RETURNS text[]

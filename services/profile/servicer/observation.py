@@ -143,7 +143,9 @@ class ObservationServicer(rpc.ObservationServiceServicer):
         asked = [*unsaid, *(one for one in sorting.retried if one.type in wanted)]
         again = {event: people.get(event.person) or Person(event.person) for event in asked}
         values = await turn.trait_values([*again.values(), *(one for _, one in observed.stood)])
-        answers = _answer(new, sorting, observed, values)
+        answers = _answer(new, sorting, observed)
+        for event, person in observed.stood:
+            answers.add_standing(event, person, turn.traits_at(event) or _traits_of(person, values))
         for event, refused in refusals.items():
             answers.add_refusal(convert.place_of(event), event.log_index, refused)
         for event in forgotten:
@@ -178,7 +180,6 @@ def _answer(
     records: Iterable[Record],
     sorting: Sorting,
     observed: Observed,
-    values: Mapping[PersonKey, str],
 ) -> convert.Answers:
     answers = convert.Answers()
     for record in records:
@@ -190,8 +191,6 @@ def _answer(
         answers.add_refusal(convert.place_of(event), event.log_index, Reused(event.event_id))
     for event, refused in observed.refused:
         answers.add_refusal(convert.place_of(event), event.log_index, refused)
-    for event, person in observed.stood:
-        answers.add_standing(event, person, _traits_of(person, values))
     return answers
 
 

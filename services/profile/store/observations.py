@@ -103,6 +103,7 @@ class Turn:
         self.unkeepable = unkeepable
         """Events whose content the database has refused; the turn must leave them out."""
         self.kept: Sequence[Event] = ()
+        self._stood: Mapping[traits.Place, str] = {}
 
     async def recall(self, places: Collection[Place]) -> dict[Place, bytes]:
         """Return the remembered answers to these records."""
@@ -166,6 +167,7 @@ class Turn:
         await db.copy_records_to_table("history", records=observed.kept, columns=_HISTORY_COLUMNS)
         if advanced is not None:
             observed = _with_traits(observed, advanced.values)
+            self._stood = advanced.stood
         await persons.write(db, observed.changes, self.now)
         await unity.settle(db, observed.renamings, self.now)
         await self._add_refused_edges(observed)
@@ -187,6 +189,10 @@ class Turn:
         if not zones:
             return {}
         return await traits.values(self._db, self._edition, zones, micros(self.now))
+
+    def traits_at(self, event: Event) -> str | None:
+        """Return the traits just after an event, where they are not those of now; after `write`."""
+        return self._stood.get(traits.place_of(event)) if self._stood else None
 
     async def remember(self, answers: Collection[tuple[Place, bytes]]) -> None:
         """Keep the answers, for who did not hear them."""
@@ -211,6 +217,7 @@ class Turn:
             {one.key: one.profile.facts.time_zone for one in people},
             now_us,
             moved={one.key for one in people if one.key in moved},
+            stood=[event for event, _ in observed.stood],
         )
 
     async def _add_refused_edges(self, observed: Observed) -> None:

@@ -23,6 +23,8 @@ _V = TypeVar("_V")
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _properties = msgspec.json.Decoder(dict[str, Any])
+# All of them doubles: an expression multiplies no whole number with one that is not.
+_traits = msgspec.json.Decoder(dict[str, float])
 _encoder = msgspec.json.Encoder()
 _NOTHING: Mapping[str, Any] = {}
 # Names of things that are quarantined; for ever, as names of events are.
@@ -134,7 +136,7 @@ def to_person(profile: str, standing: Standing) -> Person:
         first_seen_time=from_us(first) if first else None,
         last_seen_time=from_us(last) if last else None,
         attributes_json=raw or b"{}",
-        traits=_properties.decode(traits) if traits else _NOTHING,
+        traits=_traits.decode(traits) if traits else _NOTHING,
         traits_json=traits or b"{}",
         members=tuple(standing.member_ids),
     )

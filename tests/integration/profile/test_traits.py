@@ -1,5 +1,6 @@
 """Makes sure that traits follow events and time, and are the same whoever reckoned them when."""
 
+import json
 from datetime import timedelta
 
 import pytest
@@ -37,6 +38,35 @@ async def test_events_count_as_they_come(profiles: Profiles) -> None:
 
     assert await kept(profiles) == {"orders": 3, "spent": 20}
     assert await told(profiles) == {"orders": 3, "spent": 20}
+
+
+async def test_each_event_is_told_the_values_just_after_it(profiles: Profiles) -> None:
+    await declare(profiles, a_trait())
+    await declare(profiles, a_trait("spent", aggregate=SUM, key="value"))
+
+    answer = await profiles.observe(
+        a_record(
+            "1",
+            an_event("e1", properties={"value": 1}),
+            an_event("e2", kind="product_viewed"),
+            an_event("e3"),
+            an_event("e4", profile="ben"),
+        ),
+        a_record("2", an_event("e5", properties={"value": 2})),
+        wanted=["order_placed", "product_viewed"],
+    )
+
+    said = [
+        json.loads(answer.standings[answer.event_standings[event]].traits_json)
+        for event in range(5)
+    ]
+    assert said == [
+        {"orders": 1, "spent": 1},
+        {"orders": 1, "spent": 1},
+        {"orders": 2, "spent": 1},
+        {"orders": 1},
+        {"orders": 3, "spent": 3},
+    ]
 
 
 async def test_an_event_counts_where_its_filter_holds(profiles: Profiles) -> None:

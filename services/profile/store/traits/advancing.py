@@ -6,7 +6,7 @@ stands on the version of the person, which the caller reads before and writes be
 
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from typing import NamedTuple, TypeAlias
+from typing import NamedTuple
 
 from mesh.postgres import Connection
 from services.profile.convert.candidates import Candidate
@@ -16,6 +16,7 @@ from services.profile.model.traits import Trait
 from services.profile.rules import traits as rules
 from services.profile.store.definitions import Edition
 from services.profile.store.rows import columns
+from services.profile.store.traits.counting import Count, Place, Wanted, place_of
 from services.profile.store.traits.states import States, Subject, read_history
 
 _VALUES = """
@@ -49,16 +50,6 @@ WHERE d.workspace = w.workspace AND d.person_id = w.person_id
 """
 _EMPTY = "{}"
 
-Place: TypeAlias = tuple[int, int, str, int]
-
-
-class Wanted(NamedTuple):
-    """An event that a trait wants, and whose it is."""
-
-    person: PersonKey
-    trait: Trait
-    candidate: Candidate
-
 
 class Advance(NamedTuple):
     """What events or time made of people's traits; written by `write`."""
@@ -71,6 +62,8 @@ class Advance(NamedTuple):
     hastened: Mapping[PersonKey, int]
     scheduled: Mapping[PersonKey, int | None]
     """When to look at a person again: at the latest, or (all traits looked at) exactly."""
+    stood: Mapping[Place, str] = {}  # never changed in place
+    """Values just after each of the events asked about, of people whom the turn counted for."""
 
 
 async def advance(
@@ -82,12 +75,15 @@ async def advance(
     now_us: int,
     *,
     moved: Collection[PersonKey] = (),
+    stood: Iterable[Event] = (),
 ) -> Advance:
     """Return what the events that were kept make of the traits of their people.
 
-    `persons` names the person of an id that is not its own, `zones` the zone of each
-    person. Of those who `moved`, to another zone or other ids, all traits are looked at.
+    `kept` has each person's events in order, `stood` those just after which to tell the
+    values. `persons` names the person of an id that is not its own, `zones` the zone of
+    each person. Of those who `moved`, to another zone or other ids, all traits are looked at.
     """
+    kept = list(kept)
     wanted = _wanted(edition, kept, persons)
     subjects = {(one.person, one.trait) for one in wanted}
     subjects |= {(one, trait) for one in moved for trait in edition.traits.get(one[0], ())}
@@ -95,9 +91,22 @@ async def advance(
     await states.read(db, subjects)
     missing = _missing(states, wanted)
     past = await _past(db, missing, wanted) if missing else []
-    counted = _count(states, [*past, *wanted], zones, now_us)
+    count = Count(states, zones, now_us)
+    count.take(past)
+    at = {place_of(event): persons.get(event.person, event.person) for event in stood}
+    passing = count.walk(
+        kept, wanted, {place: one for place, one in at.items() if one not in moved}
+    )
+    counted = count.finish()
     anew = [subject for subject in subjects if subject in counted or subject[0] in moved]
-    return await revalue(db, states, anew, zones, now_us, whole=moved)
+    before = await _values(db, {person for person, _ in anew} | {*moved})
+    advanced = _revalue(states, anew, zones, now_us, before, whole=moved)
+    return advanced._replace(
+        stood={
+            place: revise_values(before.get(at[place], _EMPTY), revised, whole=False)[0]
+            for place, revised in passing.items()
+        }
+    )
 
 
 async def refresh(
@@ -151,13 +160,29 @@ async def revalue(
     whole: Collection[PersonKey] = (),
 ) -> Advance:
     """Return the values that follow from the states; of `whole`, only these subjects have any."""
+    before = await _values(db, {person for person, _ in subjects} | {*whole})
+    return _revalue(states, subjects, zones, now_us, before, whole=whole)
+
+
+async def _values(db: Connection, people: Collection[PersonKey]) -> dict[PersonKey, str]:
+    rows = await db.fetch(_VALUES, *columns(list(people), 2)) if people else []
+    return {(row[0], row[1]): row[2] for row in rows}
+
+
+def _revalue(
+    states: States,
+    subjects: Sequence[Subject],
+    zones: Mapping[PersonKey, str],
+    now_us: int,
+    before: Mapping[PersonKey, str],
+    *,
+    whole: Collection[PersonKey],
+) -> Advance:
     by_person: defaultdict[PersonKey, list[Trait]] = defaultdict(list)
     for person, trait in subjects:
         by_person[person].append(trait)
     for person in whole:
         by_person.setdefault(person, [])
-    rows = await db.fetch(_VALUES, *columns(list(by_person), 2)) if by_person else []
-    before = {(row[0], row[1]): row[2] for row in rows}
     after: dict[PersonKey, str] = {}
     changed: dict[PersonKey, frozenset[str]] = {}
     dues: dict[PersonKey, int | None] = {}
@@ -211,11 +236,11 @@ async def _past(
     db: Connection, missing: Mapping[PersonKey, Sequence[Wanted]], wanted: Iterable[Wanted]
 ) -> list[Wanted]:
     # The events of this turn may be in the history already, or not yet.
-    present = {_place(one.candidate.event) for one in wanted}
+    present = {place_of(one.candidate.event) for one in wanted}
     asked = {(*key, one.trait.event_type) for key, found in missing.items() for one in found}
     past: list[Wanted] = []
     async for event in read_history(db, asked):
-        if _place(event) not in present:
+        if place_of(event) not in present:
             candidate = Candidate(event)
             subjects = {(one.person, one.trait) for one in missing[event.person]}
             past.extend(
@@ -224,37 +249,3 @@ async def _past(
                 if trait.event_type == event.type
             )
     return past
-
-
-def _place(event: Event) -> Place:
-    return event.receive_us, event.log_partition, event.log_position, event.log_index
-
-
-def _count(
-    states: States, wanted: Iterable[Wanted], zones: Mapping[PersonKey, str], now_us: int
-) -> set[Subject]:
-    """Take the events into the states; return whose states of which traits changed."""
-    touched = set()
-    for person, trait, candidate in wanted:
-        zone = zones.get(person, "")
-        if count_one(states, person, trait, candidate, zone):
-            touched.add((person, trait, candidate.event.profile_id))
-    for person, trait, member_id in touched:
-        rules.prune(trait, states.of(person, trait)[member_id], now_us)
-    return {(person, trait) for person, trait, _ in touched}
-
-
-def count_one(
-    states: States, person: PersonKey, trait: Trait, candidate: Candidate, zone: str
-) -> bool:
-    """Take one event into the state of its id; return whether it counts."""
-    if not candidate.matches(trait):
-        return False
-    event = candidate.event
-    before = states.of(person, trait).get(event.profile_id)
-    properties = candidate.properties_for(trait)
-    after = rules.take(trait, before, event, properties, time_zone=rules.known_zone(zone))
-    if after is None:
-        return False
-    states.put(person, trait, event.profile_id, after)
-    return True

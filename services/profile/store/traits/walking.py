@@ -20,7 +20,8 @@ from services.profile.store.definitions import Definitions, Edition, announce
 from services.profile.store.holding import find
 from services.profile.store.horizon import settled
 from services.profile.store.rows import columns
-from services.profile.store.traits.advancing import count_one, revalue
+from services.profile.store.traits.advancing import revalue
+from services.profile.store.traits.counting import count_one
 from services.profile.store.traits.definitions import TRAIT_COLUMNS, trait_of
 from services.profile.store.traits.settling import settle, tell
 from services.profile.store.traits.states import States, read_history
