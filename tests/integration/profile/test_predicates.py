@@ -8,7 +8,7 @@ import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import asyncpg
@@ -84,6 +84,15 @@ class Asked:
             person["email"],
         ]
         return self._runner.run(self._ask(chosen, columns, names, values))
+
+    def moments(self, texts: Sequence[str]) -> list[int | None]:
+        """Return what a column of texts is in microseconds."""
+        rows = self._runner.run(
+            self._connection.fetch(
+                "SELECT cel_moment(to_jsonb(t)) FROM unnest($1::text[]) t", texts
+            )
+        )
+        return [row[0] for row in rows]
 
     async def _ask(
         self, chosen: Any, columns: str, names: str, values: list[Any]
@@ -338,7 +347,7 @@ filters = st.recursive(
 )
 
 
-@settings(max_examples=600, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))
 @given(source=filters, person=people)
 def test_a_filter_holds_in_sql_exactly_where_the_library_says_true(
     asked: Asked, source: str, person: dict[str, Any]
@@ -350,3 +359,20 @@ def test_a_filter_holds_in_sql_exactly_where_the_library_says_true(
         return
 
     assert (holds is True) == expected(source, person), (source, person, holds)
+
+
+def test_a_day_that_there_is_not_is_no_moment_and_no_error(asked: Asked) -> None:
+    years = (0, 1, 4, 100, 400, 1900, 1999, 2000, 2023, 2024, 2100, 9999)
+    days = [(y, m, d) for y in years for m in range(14) for d in range(33)]
+
+    found = asked.moments([f"{y:04}-{m:02}-{d:02}T23:59:59.5+14:00" for y, m, d in days])
+
+    assert [one is not None for one in found] == [_is_day(*day) for day in days]
+
+
+def _is_day(*day: int) -> bool:
+    try:
+        date(*day)
+    except ValueError:
+        return False
+    return True
