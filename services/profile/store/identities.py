@@ -1,6 +1,6 @@
 """Which ids are one person: names, members, and the edges that say so."""
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from uuid import UUID
 
@@ -11,11 +11,6 @@ from services.profile.model import PersonKey
 from services.profile.model.persons import Edge, EdgeOrigin, EdgeState, Person
 from services.profile.store.rows import columns
 
-_NAMES = """
-SELECT p.workspace, p.profile_id, p.merged_into
-FROM unnest($1::text[], $2::text[]) AS w (workspace, profile_id)
-JOIN profiles AS p USING (workspace, profile_id) WHERE p.merged_into <> ''
-"""
 _MEMBERS = """
 SELECT r.member_ids FROM profiles AS p JOIN profiles AS r ON r.workspace = p.workspace
     AND r.profile_id = CASE p.merged_into WHEN '' THEN p.profile_id ELSE p.merged_into END
@@ -63,15 +58,6 @@ DELETE FROM merges WHERE workspace = $1 AND (person_id = $2 OR from_id = ANY($3:
 
 LATEST = 2**63 - 1
 """The sequence after which there is none."""
-
-
-async def canonical(db: Connection, people: Collection[PersonKey]) -> dict[PersonKey, PersonKey]:
-    """Return under which name each id goes; those unknown or alone under their own."""
-    if not people:
-        return {}
-    rows = await db.fetch(_NAMES, *columns(people, 2))
-    named = {(row[0], row[1]): (row[0], row[2]) for row in rows}
-    return {key: named.get(key, key) for key in people}
 
 
 async def members(db: Connection, person: PersonKey) -> list[str]:
