@@ -81,6 +81,9 @@ class Merges:
             if edge.state is EdgeState.UNDONE:
                 return edge
             people = await persons.load(db, [(workspace, edge.into_id)], lock=True)
+            if not people:
+                # Erased since the edge was read, and the edge with them.
+                raise _faster()
             (person,) = people.values()
             live = await identities.live_edges(db, person.key)
             left = [one for one in live if one.merge_id != merge_id]
