@@ -77,9 +77,8 @@ class SegmentDues:
         return await self._dues.step(micros(self._clock.now()))
 
     async def _pause(self) -> float:
-        due = await self._dues.next_due()
-        if due is None:
-            return _POLL_SECONDS
+        due, now_us = await self._dues.next_due(), micros(self._clock.now())
+        left = (due - now_us) / _MICROS if due is not None else _POLL_SECONDS
+        metrics.OLDEST_DUE_SECONDS.labels(queue="segment_dues").set(max(0.0, -left))
         # Who is due already is held by somebody else: she is looked at there, or by us soon.
-        left = (due - micros(self._clock.now())) / _MICROS
         return min(_POLL_SECONDS, max(left, 0.05))

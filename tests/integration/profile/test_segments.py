@@ -12,8 +12,10 @@ from beckon.profile.v1 import segment_service_pb2 as pb
 from google.protobuf.field_mask_pb2 import FieldMask
 
 from mesh.errors import Aborted, AlreadyExists, InvalidArgument, MeshError, NotFound
+from mesh.server import Stopping
 from tests.integration.profile.segmenting import WORKSPACE, Segments
 from tests.integration.profile.world import NOW, Profiles
+from tests.waiting import eventually
 
 GOLD = 'profile.attributes.plan == "gold"'
 ENTERED, EXITED = "segment_entered", "segment_exited"
@@ -517,3 +519,20 @@ async def test_many_turns_beside_the_walk_leave_what_counting_says(profiles: Pro
 
     assert (await segments.get("vip")).state == pb.Segment.STATE_ACTIVE
     assert await segments.members("vip") == people[::3]
+
+
+async def test_workers_go_on_by_themselves_until_told_to_stop(segments: Segments) -> None:
+    await segments.happen("app_opened")
+    stopping = Stopping()
+    work = asyncio.gather(segments.builder.run(stopping), segments.dues.run(stopping))
+
+    await segments.create("silent", 'profile.last_seen_time <= now - duration("720h")')
+    await eventually(
+        lambda: segments.get("silent"), lambda one: one.state == pb.Segment.STATE_ACTIVE
+    )
+    segments.profiles.clock.advance(timedelta(days=30))
+    await eventually(lambda: segments.members("silent"))
+    stopping.set()
+    await work
+
+    assert await segments.said() == [(ENTERED, "ana", "silent")]
