@@ -14,7 +14,7 @@ from google.protobuf.field_mask_pb2 import FieldMask
 from mesh.errors import Aborted, AlreadyExists, InvalidArgument, MeshError, NotFound
 from mesh.server import Stopping
 from tests.integration.profile.segmenting import WORKSPACE, Segments
-from tests.integration.profile.world import NOW, Profiles
+from tests.integration.profile.world import NOW, Profiles, a_record, an_event
 from tests.waiting import eventually
 
 GOLD = 'profile.attributes.plan == "gold"'
@@ -536,3 +536,16 @@ async def test_workers_go_on_by_themselves_until_told_to_stop(segments: Segments
     await work
 
     assert await segments.said() == [(ENTERED, "ana", "silent")]
+
+
+async def test_numbers_too_large_to_be_added_up_stop_nobody(segments: Segments) -> None:
+    await segments.made("spending", 'event_sum("order", "worth", duration("24h")) > 100')
+    # PostgreSQL keeps each of them, but nothing twice as large.
+    largest = b'{"worth": 9e131071}'
+
+    for number in range(3):
+        event = an_event(f"large{number}", kind="order", properties=largest)
+        await segments.profiles.observe(a_record(f"9{number}", event))
+    await segments.happen("order", properties={"worth": 101})
+
+    assert await segments.said() == [(ENTERED, "ana", "spending")]

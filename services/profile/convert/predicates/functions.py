@@ -9,6 +9,10 @@ _STALE_US = 30 * _DAY_US
 # An event may be received before it occurs, by a clock that goes wrong.
 _EARLY_US = _DAY_US
 
+# As in traits: what is larger is no number. Without a bound a few of 131,072 digits, which is what
+# JSON and PostgreSQL take, come to more than PostgreSQL takes, and every turn about her fails.
+_SUMMAND_MAX = 10**18
+
 WINDOW_MAX_US = 366 * _DAY_US
 CHANNELS = ("email", "push", "sms")
 
@@ -33,8 +37,9 @@ def event_count(kind: str, window: str) -> str:
 
 def event_sum(kind: str, key: str, window: str) -> str:
     """Return SQL for the sum of a property of theirs; what is no number adds nothing."""
+    number = f"cel_number(h.properties -> {key})"
     return (
-        f"(SELECT coalesce(sum(cel_number(h.properties -> {key})), 0)"
+        f"(SELECT coalesce(sum(CASE WHEN abs({number}) <= {_SUMMAND_MAX} THEN {number} END), 0)"
         f" {_window(kind, window)} AND h.occur_us <= {{now}})"
     )
 
