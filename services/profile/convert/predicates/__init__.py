@@ -1,6 +1,6 @@
 """Filters: CEL in, SQL out."""
 
-from services.profile.convert.predicates.compiler import Compiler
+from services.profile.convert.predicates.compiler import compile_tree
 from services.profile.convert.predicates.conditions import conditions
 from services.profile.convert.predicates.environment import check, environment
 from services.profile.model.segments import Filter
@@ -18,6 +18,4 @@ def compile_filter(source: str, *, relation: bool = False) -> Filter:
         InvalidArgument: `EXPRESSION_INVALID` with line and column, `EXPRESSION_TOO_COSTLY`
             where it is longer or deeper than it may be.
     """
-    compiler = Compiler(source, check(source, relation=relation))
-    sql, due_sql = compiler.whole()
-    return Filter(source, sql, due_sql, tuple(compiler.parameters), compiler.depends_on)
+    return compile_tree(source, check(source, relation=relation))

@@ -52,6 +52,16 @@ class Term:
         return self.kind is Kind.JSON
 
 
+def json_term(sql: str) -> Term:
+    """Return a term of SQL that gives `jsonb`."""
+    return Term(Kind.JSON, sql, f"({sql} #>> '{{}}')")
+
+
+def field_term(holder: Term, key: str) -> Term:
+    """Return what a map holds under a key."""
+    return Term(Kind.JSON, f"({holder.sql} -> {key})", f"({holder.sql} ->> {key})")
+
+
 def as_bool(term: Term) -> str:
     """Return SQL for a bool, NULL where JSON is none."""
     if term.kind is Kind.BOOL:
@@ -71,13 +81,6 @@ def as_float(term: Term) -> str:
     if term.floating:
         return term.sql
     return f"cel_float({as_number(term)})"
-
-
-def as_text(term: Term) -> str:
-    """Return SQL for a string, NULL where JSON is none."""
-    if not term.is_json:
-        return term.sql
-    return f"CASE WHEN jsonb_typeof({term.sql}) = 'string' THEN {term.text} END"
 
 
 def equal(one: Term, other: Term) -> str:
