@@ -32,9 +32,9 @@ class SubscriptionServicer(rpc.SubscriptionServiceServicer):
     ) -> pb.BatchUpdateSubscriptionsResponse:
         now = self._clock.now()
         asked = [replace(one, update_time=now) for one in convert.subscriptions(request)]
-        # The later of two holds.
+        await self._subscriptions.set(asked)
+        # The later of two holds, also of two under different ids of one person.
         last = {(one.profile_id, one.channel): one for one in asked}
-        await self._subscriptions.set(list(last.values()))
         stand = await self._standing([last[one.profile_id, one.channel] for one in asked])
         return pb.BatchUpdateSubscriptionsResponse(
             subscriptions=convert.subscription_messages(stand)

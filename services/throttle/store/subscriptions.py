@@ -46,10 +46,20 @@ LEFT JOIN subscriptions AS known
     AND known.channel = asked.channel
 """  # noqa: S608 — constants of ours
 
+# What a united person says she says under all her ids; of two answers the later one holds. Written
+# in the order of the key, so that two callers with the same persons cannot wait for each other in a
+# circle.
 _SET = """
 INSERT INTO subscriptions (workspace, profile_id, channel, state, update_time)
-SELECT * FROM unnest(
-    $1::text[], $2::text[], $3::smallint[], $4::smallint[], $5::timestamptz[])
+SELECT DISTINCT ON (1, 2, 3) said.workspace, coalesce(one.member_id, said.profile_id),
+    said.channel, said.state, said.update_time
+FROM unnest($1::text[], $2::text[], $3::smallint[], $4::smallint[], $5::timestamptz[])
+     WITH ORDINALITY AS said (workspace, profile_id, channel, state, update_time, place)
+LEFT JOIN identities AS person
+    ON person.workspace = said.workspace AND person.member_id = said.profile_id
+LEFT JOIN identities AS one
+    ON one.workspace = person.workspace AND one.profile_id = person.profile_id
+ORDER BY 1, 2, 3, said.place DESC
 ON CONFLICT (workspace, profile_id, channel)
 DO UPDATE SET state = excluded.state, update_time = excluded.update_time
 """
@@ -109,20 +119,15 @@ class Subscriptions:
         ]
 
     async def set(self, subscriptions: Sequence[Subscription]) -> None:
-        """Set all or none; no two may be of one person and channel."""
-        # In the order of the key, so that two callers with the same persons cannot
-        # wait for each other in a circle.
-        ordered = sorted(
-            subscriptions, key=lambda one: (one.workspace, one.profile_id, one.channel)
-        )
-        async with self._database.transaction() as connection:
+        """Set all or none, each for all ids of its person; of two of one person the later holds."""
+        async with self._database.connection() as connection:
             await connection.execute(
                 _SET,
-                [one.workspace for one in ordered],
-                [one.profile_id for one in ordered],
-                [one.channel for one in ordered],
-                [one.consent for one in ordered],
-                [one.update_time for one in ordered],
+                [one.workspace for one in subscriptions],
+                [one.profile_id for one in subscriptions],
+                [one.channel for one in subscriptions],
+                [one.consent for one in subscriptions],
+                [one.update_time for one in subscriptions],
             )
 
 

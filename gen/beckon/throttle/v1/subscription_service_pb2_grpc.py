@@ -26,7 +26,9 @@ if _version_not_supported:
 
 
 class SubscriptionServiceStub(object):
-    """Keeps consent, per profile and channel.
+    """Keeps consent, per profile and channel. When profiles are united, the most
+    restrictive of what was said under their ids holds, until something is said
+    anew: that holds for all her ids, and stays theirs should they be parted.
     """
 
     def __init__(self, channel):
@@ -48,7 +50,9 @@ class SubscriptionServiceStub(object):
 
 
 class SubscriptionServiceServicer(object):
-    """Keeps consent, per profile and channel.
+    """Keeps consent, per profile and channel. When profiles are united, the most
+    restrictive of what was said under their ids holds, until something is said
+    anew: that holds for all her ids, and stays theirs should they be parted.
     """
 
     def ListSubscriptions(self, request, context):
@@ -60,7 +64,8 @@ class SubscriptionServiceServicer(object):
 
     def BatchUpdateSubscriptions(self, request, context):
         """Sets subscriptions, all or none. Holds for every reservation after the
-        answer, also for messages that wait. Idempotent.
+        answer, also for messages that wait. Of two for one person and channel the
+        later holds. Idempotent.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -88,7 +93,9 @@ def add_SubscriptionServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class SubscriptionService(object):
-    """Keeps consent, per profile and channel.
+    """Keeps consent, per profile and channel. When profiles are united, the most
+    restrictive of what was said under their ids holds, until something is said
+    anew: that holds for all her ids, and stays theirs should they be parted.
     """
 
     @staticmethod

@@ -27,7 +27,10 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class SubscriptionServiceStub:
-    """Keeps consent, per profile and channel."""
+    """Keeps consent, per profile and channel. When profiles are united, the most
+    restrictive of what was said under their ids holds, until something is said
+    anew: that holds for all her ids, and stays theirs should they be parted.
+    """
 
     @_typing.overload
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
@@ -37,23 +40,31 @@ class SubscriptionServiceStub:
     """Lists a profile's subscriptions, one for each channel, decided or not."""
     BatchUpdateSubscriptions: _grpc.UnaryUnaryMultiCallable[_subscription_service_pb2.BatchUpdateSubscriptionsRequest, _subscription_service_pb2.BatchUpdateSubscriptionsResponse]
     """Sets subscriptions, all or none. Holds for every reservation after the
-    answer, also for messages that wait. Idempotent.
+    answer, also for messages that wait. Of two for one person and channel the
+    later holds. Idempotent.
     """
 
 @_typing.type_check_only
 class SubscriptionServiceAsyncStub(SubscriptionServiceStub):
-    """Keeps consent, per profile and channel."""
+    """Keeps consent, per profile and channel. When profiles are united, the most
+    restrictive of what was said under their ids holds, until something is said
+    anew: that holds for all her ids, and stays theirs should they be parted.
+    """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     ListSubscriptions: _aio.UnaryUnaryMultiCallable[_subscription_service_pb2.ListSubscriptionsRequest, _subscription_service_pb2.ListSubscriptionsResponse]  # type: ignore[assignment]
     """Lists a profile's subscriptions, one for each channel, decided or not."""
     BatchUpdateSubscriptions: _aio.UnaryUnaryMultiCallable[_subscription_service_pb2.BatchUpdateSubscriptionsRequest, _subscription_service_pb2.BatchUpdateSubscriptionsResponse]  # type: ignore[assignment]
     """Sets subscriptions, all or none. Holds for every reservation after the
-    answer, also for messages that wait. Idempotent.
+    answer, also for messages that wait. Of two for one person and channel the
+    later holds. Idempotent.
     """
 
 class SubscriptionServiceServicer(metaclass=_abc_1.ABCMeta):
-    """Keeps consent, per profile and channel."""
+    """Keeps consent, per profile and channel. When profiles are united, the most
+    restrictive of what was said under their ids holds, until something is said
+    anew: that holds for all her ids, and stays theirs should they be parted.
+    """
 
     @_abc_1.abstractmethod
     def ListSubscriptions(
@@ -70,7 +81,8 @@ class SubscriptionServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_subscription_service_pb2.BatchUpdateSubscriptionsResponse, _abc.Awaitable[_subscription_service_pb2.BatchUpdateSubscriptionsResponse]]:
         """Sets subscriptions, all or none. Holds for every reservation after the
-        answer, also for messages that wait. Idempotent.
+        answer, also for messages that wait. Of two for one person and channel the
+        later holds. Idempotent.
         """
 
 def add_SubscriptionServiceServicer_to_server(servicer: SubscriptionServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
