@@ -49,7 +49,7 @@ def services(
 ) -> list[Service]:
     """Return what is served."""
     throttle = ThrottleServicer(subscriptions, identities, caps, places, clock=clock)
-    people = IdentityServicer(identities, places)
+    people = IdentityServicer(identities, places, clock=clock)
     frequency_caps = FrequencyCapServicer(caps, tokens)
     consent = SubscriptionServicer(subscriptions, clock=clock)
     return [

@@ -3,14 +3,16 @@
 from beckon.throttle.v1 import identity_service_pb2 as pb
 from beckon.throttle.v1 import identity_service_pb2_grpc as rpc
 
+from mesh.clock import Clock
 from services.throttle import convert
 from services.throttle.store import Identities, Places
 
 
 class IdentityServicer(rpc.IdentityServiceServicer):
-    def __init__(self, identities: Identities, places: Places) -> None:
+    def __init__(self, identities: Identities, places: Places, *, clock: Clock) -> None:
         self._identities = identities
         self._places = places
+        self._clock = clock
 
     async def SetIdentities(
         self, request: pb.SetIdentitiesRequest, context: object
@@ -26,6 +28,10 @@ class IdentityServicer(rpc.IdentityServiceServicer):
         self, request: pb.ErasePeopleRequest, context: object
     ) -> pb.ErasePeopleResponse:
         people = convert.people(request)
-        sends = await self._places.erase(people)
-        subscriptions = await self._identities.erase(people)
-        return pb.ErasePeopleResponse(counts={"subscriptions": subscriptions, "sends": sends})
+        sends = await self._places.count(people)
+        counts = await self._identities.erase(
+            request.erasure, people, sends=sends, now=self._clock.now()
+        )
+        # Last: who was united takes places under her own ids until nothing is known of her.
+        await self._places.erase(people)
+        return pb.ErasePeopleResponse(counts=counts)

@@ -1,6 +1,7 @@
 """Which ids are one person, in PostgreSQL."""
 
 from collections.abc import Collection, Mapping, Sequence
+from datetime import datetime, timedelta
 
 from mesh.postgres import Connection, Database
 from services.throttle.model import Identity
@@ -31,6 +32,16 @@ _FORGET = """
 DELETE FROM identities USING unnest($1::text[], $2::text[]) AS gone (workspace, member_id)
 WHERE identities.workspace = gone.workspace AND identities.member_id = gone.member_id
 """
+# Sends are counted before they are removed: a repeat finds as many, or those that are left.
+_REMEMBER = """
+INSERT INTO erasures (erasure, subscriptions, sends, create_time) VALUES ($1, $2, $3, $4)
+ON CONFLICT (erasure) DO UPDATE SET
+    subscriptions = erasures.subscriptions + excluded.subscriptions,
+    sends = greatest(erasures.sends, excluded.sends)
+RETURNING subscriptions, sends
+"""
+# Nobody repeats for so long.
+_REMEMBERED_FOR = timedelta(days=30)
 
 
 class Identities:
@@ -68,14 +79,25 @@ class Identities:
             rows = await connection.fetch(_OF, list(workspaces), list(ids))
         return {(row["workspace"], row["member_id"]): row["profile_id"] for row in rows}
 
-    async def erase(self, people: Sequence[tuple[str, str]]) -> int:
-        """Forget who (workspace, id) are and what they agreed to; return how many consents."""
+    async def erase(
+        self, erasure: str, people: Sequence[tuple[str, str]], *, sends: int, now: datetime
+    ) -> Mapping[str, int]:
+        """Forget who (workspace, id) are and what they agreed to.
+
+        Return how many consents were removed for the erasure, now or before, and how many of
+        their `sends` are, by kind.
+        """
         workspaces = [workspace for workspace, _ in people]
         ids = [profile_id for _, profile_id in people]
         async with self._database.transaction() as connection:
             status = await _forget_consent(connection, workspaces, ids)
             await connection.execute(_FORGET, workspaces, ids)
-        return int(status.split()[-1])
+            await connection.execute(
+                "DELETE FROM erasures WHERE create_time < $1", now - _REMEMBERED_FOR
+            )
+            row = await connection.fetchrow(_REMEMBER, erasure, int(status.split()[-1]), sends, now)
+        assert row is not None
+        return dict(row)
 
 
 async def _forget_consent(

@@ -128,15 +128,18 @@ class Places:
                 for start in range(0, len(places), _ABSORBED_MAX):
                     await self._absorb(self._client, [key], places[start : start + _ABSORBED_MAX])
 
-    async def erase(self, people: Sequence[tuple[str, str]]) -> int:
-        """Remove all places of (workspace, id); return how many there were."""
-        count = 0
-        for workspace, profile_id in people:
-            key = _key(workspace, profile_id)
-            count += len(await self._all(key)) // 2
+    async def count(self, people: Sequence[tuple[str, str]]) -> int:
+        """Return how many sends have places of (workspace, id), each counted once."""
+        sends: set[bytes] = set()
+        for one in people:
+            sends.update((await self._all(_key(*one)))[::2])
+        return len(sends)
+
+    async def erase(self, people: Sequence[tuple[str, str]]) -> None:
+        """Remove all places of (workspace, id)."""
+        for one in people:
             with translated():
-                await self._client.execute_command("DEL", key)
-        return count
+                await self._client.execute_command("DEL", _key(*one))
 
     async def _all(self, key: bytes) -> list[bytes]:
         """Return send ids and places of a key in turn."""

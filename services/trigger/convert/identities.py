@@ -165,12 +165,14 @@ def to_set_identities(notice: Notice) -> throttle_pb.SetIdentitiesRequest:
 
 def to_erase_at_throttle(notice: Notice) -> throttle_pb.ErasePeopleRequest:
     """Return whom throttle is to forget."""
-    return throttle_pb.ErasePeopleRequest(profiles=_people(notice).profiles)
+    told = _people(notice)
+    return throttle_pb.ErasePeopleRequest(profiles=told.profiles, erasure=_receipt(told))
 
 
 def to_erase_at_delivery(notice: Notice) -> delivery_pb.ErasePeopleRequest:
     """Return whom delivery is to forget."""
-    return delivery_pb.ErasePeopleRequest(profiles=_people(notice).profiles)
+    told = _people(notice)
+    return delivery_pb.ErasePeopleRequest(profiles=told.profiles, erasure=_receipt(told))
 
 
 def to_removal(notice: Notice) -> profile_pb.RecordErasureRequest:
@@ -190,3 +192,7 @@ def removal_of(notice: Notice, service: str, counts: Mapping[str, int]) -> Notic
 
 def _people(notice: Notice) -> _People:
     return msgspec.json.decode(notice.payload, type=_People)
+
+
+def _receipt(told: _People) -> str:
+    return format_name(told.workspace, "erasures", told.erasure)

@@ -5,7 +5,7 @@ from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontext
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
-from uuid import NAMESPACE_URL, uuid5
+from uuid import NAMESPACE_URL, UUID, uuid5
 
 import grpc.aio
 from beckon.throttle.v1 import frequency_cap_service_pb2 as caps_pb
@@ -143,9 +143,12 @@ class Throttle:
             identities_pb.SetIdentitiesRequest(identities=[identity])
         )
 
-    async def erase(self, *of: str) -> dict[str, int]:
+    async def erase(self, *of: str, number: int = 1) -> dict[str, int]:
         answer = await self.identities_stub.ErasePeople(
-            identities_pb.ErasePeopleRequest(profiles=[self.profile(one) for one in of])
+            identities_pb.ErasePeopleRequest(
+                profiles=[self.profile(one) for one in of],
+                erasure=f"workspaces/{self.workspace}/erasures/{UUID(int=number)}",
+            )
         )
         return dict(answer.counts)
 

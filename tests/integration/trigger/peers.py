@@ -315,6 +315,7 @@ class MemoryThrottle(throttle_rpc.ThrottleServiceServicer, identity_rpc.Identity
         self.released: set[bytes] = set()
         self.identities: dict[str, tuple[int, tuple[str, ...]]] = {}
         self.erased: set[str] = set()
+        self.removed: Counter[str] = Counter()
 
     async def SetIdentities(
         self, request: identity_pb.SetIdentitiesRequest, context: Any
@@ -327,7 +328,9 @@ class MemoryThrottle(throttle_rpc.ThrottleServiceServicer, identity_rpc.Identity
         def erase() -> identity_pb.ErasePeopleResponse:
             new = set(request.profiles) - self.erased
             self.erased |= new
-            return identity_pb.ErasePeopleResponse(counts={"subscriptions": len(new)})
+            self.removed[request.erasure] += len(new)
+            counts = {"subscriptions": self.removed[request.erasure]}
+            return identity_pb.ErasePeopleResponse(counts=counts)
 
         return await self.faults.around("throttle.ErasePeople", context, erase)
 

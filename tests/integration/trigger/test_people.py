@@ -645,8 +645,11 @@ async def test_others_are_told_until_they_have_heard(house: House, method: str, 
         await house.work()
 
     receipt = f"workspaces/acme/erasures/{UUID(int=7)}"
-    services = {service for name, service in house.memory.profile.removals if name == receipt}
+    removals = house.memory.profile.removals
+    services = {service for name, service in removals if name == receipt}
     assert services == {"trigger", "throttle", "delivery"}
+    assert removals[receipt, "throttle"] == {"subscriptions": 2}
+    assert house.memory.throttle.removed == {receipt: 2}
     # Who she was is not told after she was erased.
     assert house.memory.throttle.identities == {}
     async with house.database.connection() as connection:

@@ -27,7 +27,7 @@ from buf.validate import validate_pb2 as buf_dot_validate_dot_validate__pb2
 from google.api import field_behavior_pb2 as google_dot_api_dot_field__behavior__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n(beckon/delivery/v1/erasure_service.proto\x12\x12\x62\x65\x63kon.delivery.v1\x1a\x1e\x62\x65\x63kon/options/v1/access.proto\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/api/field_behavior.proto\"7\n\x12\x45rasePeopleRequest\x12!\n\x08profiles\x18\x01 \x03(\tB\x0f\xe2\x41\x01\x02\xbaH\x08\x92\x01\x05\x08\x01\x10\xe8\x07\"\x89\x01\n\x13\x45rasePeopleResponse\x12\x43\n\x06\x63ounts\x18\x01 \x03(\x0b\x32\x33.beckon.delivery.v1.ErasePeopleResponse.CountsEntry\x1a-\n\x0b\x43ountsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x03:\x02\x38\x01\x32\x8b\x01\n\x0e\x45rasureService\x12y\n\x0b\x45rasePeople\x12&.beckon.delivery.v1.ErasePeopleRequest\x1a\'.beckon.delivery.v1.ErasePeopleResponse\"\x19\x90\x02\x02\xba\xd7\x18\x12\n\x10\x64\x65liveries:eraseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n(beckon/delivery/v1/erasure_service.proto\x12\x12\x62\x65\x63kon.delivery.v1\x1a\x1e\x62\x65\x63kon/options/v1/access.proto\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/api/field_behavior.proto\"\x8d\x01\n\x12\x45rasePeopleRequest\x12!\n\x08profiles\x18\x01 \x03(\tB\x0f\xe2\x41\x01\x02\xbaH\x08\x92\x01\x05\x08\x01\x10\xe8\x07\x12T\n\x07\x65rasure\x18\x02 \x01(\tBC\xe2\x41\x01\x02\xbaH<r:28^workspaces/[a-z][a-z0-9-]{0,62}/erasures/[0-9a-f-]{36}$\"\x89\x01\n\x13\x45rasePeopleResponse\x12\x43\n\x06\x63ounts\x18\x01 \x03(\x0b\x32\x33.beckon.delivery.v1.ErasePeopleResponse.CountsEntry\x1a-\n\x0b\x43ountsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x03:\x02\x38\x01\x32\x8b\x01\n\x0e\x45rasureService\x12y\n\x0b\x45rasePeople\x12&.beckon.delivery.v1.ErasePeopleRequest\x1a\'.beckon.delivery.v1.ErasePeopleResponse\"\x19\x90\x02\x02\xba\xd7\x18\x12\n\x10\x64\x65liveries:eraseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -36,16 +36,18 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_ERASEPEOPLEREQUEST'].fields_by_name['profiles']._loaded_options = None
   _globals['_ERASEPEOPLEREQUEST'].fields_by_name['profiles']._serialized_options = b'\342A\001\002\272H\010\222\001\005\010\001\020\350\007'
+  _globals['_ERASEPEOPLEREQUEST'].fields_by_name['erasure']._loaded_options = None
+  _globals['_ERASEPEOPLEREQUEST'].fields_by_name['erasure']._serialized_options = b'\342A\001\002\272H<r:28^workspaces/[a-z][a-z0-9-]{0,62}/erasures/[0-9a-f-]{36}$'
   _globals['_ERASEPEOPLERESPONSE_COUNTSENTRY']._loaded_options = None
   _globals['_ERASEPEOPLERESPONSE_COUNTSENTRY']._serialized_options = b'8\001'
   _globals['_ERASURESERVICE'].methods_by_name['ErasePeople']._loaded_options = None
   _globals['_ERASURESERVICE'].methods_by_name['ErasePeople']._serialized_options = b'\220\002\002\272\327\030\022\n\020deliveries:erase'
-  _globals['_ERASEPEOPLEREQUEST']._serialized_start=158
-  _globals['_ERASEPEOPLEREQUEST']._serialized_end=213
-  _globals['_ERASEPEOPLERESPONSE']._serialized_start=216
-  _globals['_ERASEPEOPLERESPONSE']._serialized_end=353
-  _globals['_ERASEPEOPLERESPONSE_COUNTSENTRY']._serialized_start=308
-  _globals['_ERASEPEOPLERESPONSE_COUNTSENTRY']._serialized_end=353
-  _globals['_ERASURESERVICE']._serialized_start=356
-  _globals['_ERASURESERVICE']._serialized_end=495
+  _globals['_ERASEPEOPLEREQUEST']._serialized_start=159
+  _globals['_ERASEPEOPLEREQUEST']._serialized_end=300
+  _globals['_ERASEPEOPLERESPONSE']._serialized_start=303
+  _globals['_ERASEPEOPLERESPONSE']._serialized_end=440
+  _globals['_ERASEPEOPLERESPONSE_COUNTSENTRY']._serialized_start=395
+  _globals['_ERASEPEOPLERESPONSE_COUNTSENTRY']._serialized_end=440
+  _globals['_ERASURESERVICE']._serialized_start=443
+  _globals['_ERASURESERVICE']._serialized_end=582
 # @@protoc_insertion_point(module_scope)

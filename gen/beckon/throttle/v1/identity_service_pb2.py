@@ -27,7 +27,7 @@ from buf.validate import validate_pb2 as buf_dot_validate_dot_validate__pb2
 from google.api import field_behavior_pb2 as google_dot_api_dot_field__behavior__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n)beckon/throttle/v1/identity_service.proto\x12\x12\x62\x65\x63kon.throttle.v1\x1a\x1e\x62\x65\x63kon/options/v1/access.proto\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/api/field_behavior.proto\"\x8f\x02\n\x14SetIdentitiesRequest\x12V\n\nidentities\x18\x01 \x03(\x0b\x32\x31.beckon.throttle.v1.SetIdentitiesRequest.IdentityB\x0f\xe2\x41\x01\x02\xbaH\x08\x92\x01\x05\x08\x01\x10\xe8\x07\x1a\x9e\x01\n\x08Identity\x12\x61\n\x07profile\x18\x01 \x01(\tBP\xe2\x41\x01\x02\xbaHIrG2E^workspaces/[a-z][a-z0-9-]{0,62}/profiles/[A-Za-z0-9._~@+:=-]{1,128}$\x12\x18\n\nmember_ids\x18\x02 \x03(\tB\x04\xe2\x41\x01\x02\x12\x15\n\x07version\x18\x03 \x01(\x03\x42\x04\xe2\x41\x01\x02\"\x17\n\x15SetIdentitiesResponse\"7\n\x12\x45rasePeopleRequest\x12!\n\x08profiles\x18\x01 \x03(\tB\x0f\xe2\x41\x01\x02\xbaH\x08\x92\x01\x05\x08\x01\x10\xe8\x07\"\x89\x01\n\x13\x45rasePeopleResponse\x12\x43\n\x06\x63ounts\x18\x01 \x03(\x0b\x32\x33.beckon.throttle.v1.ErasePeopleResponse.CountsEntry\x1a-\n\x0b\x43ountsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x03:\x02\x38\x01\x32\x8d\x02\n\x0fIdentityService\x12\x7f\n\rSetIdentities\x12(.beckon.throttle.v1.SetIdentitiesRequest\x1a).beckon.throttle.v1.SetIdentitiesResponse\"\x19\x90\x02\x02\xba\xd7\x18\x12\n\x10identities:write\x12y\n\x0b\x45rasePeople\x12&.beckon.throttle.v1.ErasePeopleRequest\x1a\'.beckon.throttle.v1.ErasePeopleResponse\"\x19\x90\x02\x02\xba\xd7\x18\x12\n\x10identities:writeb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n)beckon/throttle/v1/identity_service.proto\x12\x12\x62\x65\x63kon.throttle.v1\x1a\x1e\x62\x65\x63kon/options/v1/access.proto\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/api/field_behavior.proto\"\x8f\x02\n\x14SetIdentitiesRequest\x12V\n\nidentities\x18\x01 \x03(\x0b\x32\x31.beckon.throttle.v1.SetIdentitiesRequest.IdentityB\x0f\xe2\x41\x01\x02\xbaH\x08\x92\x01\x05\x08\x01\x10\xe8\x07\x1a\x9e\x01\n\x08Identity\x12\x61\n\x07profile\x18\x01 \x01(\tBP\xe2\x41\x01\x02\xbaHIrG2E^workspaces/[a-z][a-z0-9-]{0,62}/profiles/[A-Za-z0-9._~@+:=-]{1,128}$\x12\x18\n\nmember_ids\x18\x02 \x03(\tB\x04\xe2\x41\x01\x02\x12\x15\n\x07version\x18\x03 \x01(\x03\x42\x04\xe2\x41\x01\x02\"\x17\n\x15SetIdentitiesResponse\"\x8d\x01\n\x12\x45rasePeopleRequest\x12!\n\x08profiles\x18\x01 \x03(\tB\x0f\xe2\x41\x01\x02\xbaH\x08\x92\x01\x05\x08\x01\x10\xe8\x07\x12T\n\x07\x65rasure\x18\x02 \x01(\tBC\xe2\x41\x01\x02\xbaH<r:28^workspaces/[a-z][a-z0-9-]{0,62}/erasures/[0-9a-f-]{36}$\"\x89\x01\n\x13\x45rasePeopleResponse\x12\x43\n\x06\x63ounts\x18\x01 \x03(\x0b\x32\x33.beckon.throttle.v1.ErasePeopleResponse.CountsEntry\x1a-\n\x0b\x43ountsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x03:\x02\x38\x01\x32\x8d\x02\n\x0fIdentityService\x12\x7f\n\rSetIdentities\x12(.beckon.throttle.v1.SetIdentitiesRequest\x1a).beckon.throttle.v1.SetIdentitiesResponse\"\x19\x90\x02\x02\xba\xd7\x18\x12\n\x10identities:write\x12y\n\x0b\x45rasePeople\x12&.beckon.throttle.v1.ErasePeopleRequest\x1a\'.beckon.throttle.v1.ErasePeopleResponse\"\x19\x90\x02\x02\xba\xd7\x18\x12\n\x10identities:writeb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -44,6 +44,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SETIDENTITIESREQUEST'].fields_by_name['identities']._serialized_options = b'\342A\001\002\272H\010\222\001\005\010\001\020\350\007'
   _globals['_ERASEPEOPLEREQUEST'].fields_by_name['profiles']._loaded_options = None
   _globals['_ERASEPEOPLEREQUEST'].fields_by_name['profiles']._serialized_options = b'\342A\001\002\272H\010\222\001\005\010\001\020\350\007'
+  _globals['_ERASEPEOPLEREQUEST'].fields_by_name['erasure']._loaded_options = None
+  _globals['_ERASEPEOPLEREQUEST'].fields_by_name['erasure']._serialized_options = b'\342A\001\002\272H<r:28^workspaces/[a-z][a-z0-9-]{0,62}/erasures/[0-9a-f-]{36}$'
   _globals['_ERASEPEOPLERESPONSE_COUNTSENTRY']._loaded_options = None
   _globals['_ERASEPEOPLERESPONSE_COUNTSENTRY']._serialized_options = b'8\001'
   _globals['_IDENTITYSERVICE'].methods_by_name['SetIdentities']._loaded_options = None
@@ -56,12 +58,12 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SETIDENTITIESREQUEST_IDENTITY']._serialized_end=431
   _globals['_SETIDENTITIESRESPONSE']._serialized_start=433
   _globals['_SETIDENTITIESRESPONSE']._serialized_end=456
-  _globals['_ERASEPEOPLEREQUEST']._serialized_start=458
-  _globals['_ERASEPEOPLEREQUEST']._serialized_end=513
-  _globals['_ERASEPEOPLERESPONSE']._serialized_start=516
-  _globals['_ERASEPEOPLERESPONSE']._serialized_end=653
-  _globals['_ERASEPEOPLERESPONSE_COUNTSENTRY']._serialized_start=608
-  _globals['_ERASEPEOPLERESPONSE_COUNTSENTRY']._serialized_end=653
-  _globals['_IDENTITYSERVICE']._serialized_start=656
-  _globals['_IDENTITYSERVICE']._serialized_end=925
+  _globals['_ERASEPEOPLEREQUEST']._serialized_start=459
+  _globals['_ERASEPEOPLEREQUEST']._serialized_end=600
+  _globals['_ERASEPEOPLERESPONSE']._serialized_start=603
+  _globals['_ERASEPEOPLERESPONSE']._serialized_end=740
+  _globals['_ERASEPEOPLERESPONSE_COUNTSENTRY']._serialized_start=695
+  _globals['_ERASEPEOPLERESPONSE_COUNTSENTRY']._serialized_end=740
+  _globals['_IDENTITYSERVICE']._serialized_start=743
+  _globals['_IDENTITYSERVICE']._serialized_end=1012
 # @@protoc_insertion_point(module_scope)

@@ -100,6 +100,12 @@ class ErasePeopleRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     PROFILES_FIELD_NUMBER: _builtins.int
+    ERASURE_FIELD_NUMBER: _builtins.int
+    erasure: _builtins.str
+    """`workspaces/{workspace}/erasures/{erasure}`: the receipt that waits for the
+    counts. What was removed for it is remembered for a day at least, so that a
+    repeat after a lost answer counts the same.
+    """
     @_builtins.property
     def profiles(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """1 to 1,000 profile names."""
@@ -108,10 +114,11 @@ class ErasePeopleRequest(_message.Message):
         self,
         *,
         profiles: _abc.Iterable[_builtins.str] | None = ...,
+        erasure: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["profiles", b"profiles"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["erasure", b"erasure", "profiles", b"profiles"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -146,7 +153,9 @@ class ErasePeopleResponse(_message.Message):
     COUNTS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def counts(self) -> _containers.ScalarMap[_builtins.str, _builtins.int]:
-        """How many were removed now: `subscriptions`, `sends`."""
+        """How many were removed, by this call or one before for the same erasure:
+        `subscriptions`, `sends`.
+        """
 
     def __init__(
         self,
