@@ -53,6 +53,12 @@ _PATH = re.compile(
     r"((?:\s*\.\s*\??\s*[A-Za-z_]\w*)+)\s*(\(?)"
 )
 _POSITION = re.compile(r"<input>:(\d+):(\d+): ([^\n]*)")
+# The parser counts once while it reads and once while it makes the tree. Only at the beginning:
+# further on the library quotes the expression.
+_TOO_DEEP = re.compile(
+    r"[A-Z_]+: (?:Expression recursion limit exceeded"
+    r"|ERROR: <input>:-1:-1: Exceeded max recursion depth)"
+)
 
 _MAP = cel.Type.Map(cel.Type.STRING, cel.Type.DYN)
 _EVENT = {
@@ -269,6 +275,17 @@ def compile_event_expression(source: str, *, length_max: int = LENGTH_MAX) -> Ex
 
 
 def _compile(source: str, env: cel.Env, length_max: int) -> Expression:
+    program = check(source, env, length_max=length_max)
+    _check_cost(source)
+    return Expression(source, program)
+
+
+def check(source: str, env: cel.Env, *, length_max: int = LENGTH_MAX) -> cel.Expression:
+    """Return an expression that gives a bool, as the library checked it.
+
+    Raises:
+        InvalidArgument: As of `compile_expression`.
+    """
     if len(source) > length_max:
         raise too_costly(source, f"{length_max} characters")
     if "\0" in source or any("\ud800" <= one <= "\udfff" for one in source):
@@ -280,8 +297,7 @@ def _compile(source: str, env: cel.Env, length_max: int) -> Expression:
     gives = program.return_type()
     if gives not in (cel.Type.BOOL, cel.Type.DYN):
         raise invalid(source, f"gives {gives.name()} instead of bool", line=1, column=1)
-    _check_cost(source)
-    return Expression(source, program)
+    return program
 
 
 def try_cost(expression: Expression) -> None:
@@ -329,7 +345,7 @@ def too_costly(source: str, limit: str) -> InvalidArgument:
 
 
 def _not_compiled(source: str, error: str) -> InvalidArgument:
-    if "recursion depth" in error:
+    if _TOO_DEEP.match(error):
         return too_costly(source, "32 levels of nesting")
     match = _POSITION.search(error)
     if match is None:

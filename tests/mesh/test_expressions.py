@@ -134,6 +134,7 @@ def test_half_a_character_in_a_property_is_a_failure_and_no_crash() -> None:
         ("now > now &&\n  nobody", 2, 3),
         ("trigger.id == 'a'", 1, 8),
         ("'a' + 1 == 2", 1, 5),
+        ("recursion == 'recursion depth'", 1, 1),
         ("event.id", 1, 1),
         ("event.id.replace('a', 'b') == 'b'", 1, 10),
         ("", 1, 1),
@@ -158,8 +159,10 @@ def test_what_does_not_compile_is_refused_with_its_place(
         "event.id == 'a'" + " " * 4096,
         " + ".join(["event.id"] * 34) + " == 'a'",
         "[1].all(a, [1].all(b, [1].all(c, [1].all(d, true))))",
+        "(" * 40 + "true" + ")" * 40,
+        "event.properties" + ".a" * 40 + " == 1",
     ],
-    ids=["too long", "too many additions", "too deep"],
+    ids=["too long", "too many additions", "too many loops", "too many brackets", "too deep"],
 )
 def test_what_can_grow_without_bound_is_refused_unseen(source: str) -> None:
     with pytest.raises(InvalidArgument) as caught:

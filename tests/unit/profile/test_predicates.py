@@ -42,6 +42,7 @@ HOUR_US = 3_600_000_000
         ("profile.attributes.a < null", ""),
         ('profile.attributes.l.exists(x, event_count("a", duration("1h")) > x)', "inside a loop"),
         ("profile.locale", "gives"),
+        ("recursion > 1", "undeclared reference to 'recursion'"),
     ],
 )
 def test_what_no_filter_may_hold_is_refused_with_its_place(source: str, said: str) -> None:

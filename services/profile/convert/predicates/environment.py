@@ -1,13 +1,11 @@
 """The names that a filter may use, as the CEL library checks them."""
 
-import re
 from collections.abc import Callable, Mapping
 
-from beckon.errors.v1.error_reason_pb2 import ErrorReason
 from cel_expr_python import cel
 
+from mesh import expressions
 from mesh.errors import InvalidArgument
-from mesh.expressions import LENGTH_MAX, invalid, too_costly
 from services.profile.convert.predicates.tree import Tree, read_tree
 
 Implementation = Callable[..., object]
@@ -37,7 +35,6 @@ _FUNCTIONS = {
     "relation_count": (_INT, [_STRING]),
     "reachable": (_BOOL, [_STRING]),
 }
-_POSITION = re.compile(r"<input>:(\d+):(\d+): ([^\n]*)")
 
 
 def environment(
@@ -71,17 +68,7 @@ def check(source: str, *, relation: bool = False) -> Tree:
     Raises:
         InvalidArgument: `EXPRESSION_INVALID` with line and column, or `EXPRESSION_TOO_COSTLY`.
     """
-    if len(source) > LENGTH_MAX:
-        raise too_costly(source, f"{LENGTH_MAX} characters")
-    if "\0" in source or any("\ud800" <= one <= "\udfff" for one in source):
-        raise invalid(source, "holds a NUL or half a character", line=1, column=1)
-    try:
-        program = (_ENV_WITH_RELATION if relation else _ENV).compile(source)
-    except RuntimeError as error:
-        raise _not_compiled(source, str(error)) from None
-    gives = program.return_type()
-    if gives not in (_BOOL, cel.Type.DYN):
-        raise invalid(source, f"gives {gives.name()} instead of bool", line=1, column=1)
+    program = expressions.check(source, _ENV_WITH_RELATION if relation else _ENV)
     return read_tree(program.serialize())
 
 
@@ -90,17 +77,4 @@ def refused(source: str, at: int, message: str) -> InvalidArgument:
     before = source[: max(at, 0)]
     line = before.count("\n") + 1
     column = len(before) - (before.rfind("\n") + 1) + 1
-    return invalid(source, message, line=line, column=column)
-
-
-def _not_compiled(source: str, error: str) -> InvalidArgument:
-    if "recursion" in error.lower():
-        return too_costly(source, "32 levels of nesting")
-    match = _POSITION.search(error)
-    if match is None:
-        return InvalidArgument(
-            ErrorReason.ERROR_REASON_EXPRESSION_INVALID,
-            "expression does not compile",
-            metadata={"expression": source[:256], "line": "1", "column": "1"},
-        )
-    return invalid(source, match[3], line=int(match[1]), column=int(match[2]))
+    return expressions.invalid(source, message, line=line, column=column)
