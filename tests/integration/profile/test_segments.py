@@ -14,7 +14,7 @@ from google.protobuf.field_mask_pb2 import FieldMask
 from mesh.errors import Aborted, AlreadyExists, InvalidArgument, MeshError, NotFound
 from mesh.server import Stopping
 from tests.integration.profile.segmenting import WORKSPACE, Segments
-from tests.integration.profile.world import NOW, Profiles, a_record, an_event
+from tests.integration.profile.world import NOW, Profiles, a_record, an_event, micros
 from tests.waiting import eventually
 
 GOLD = 'profile.attributes.plan == "gold"'
@@ -549,3 +549,62 @@ async def test_numbers_too_large_to_be_added_up_stop_nobody(segments: Segments) 
     await segments.happen("order", properties={"worth": 101})
 
     assert await segments.said() == [(ENTERED, "ana", "spending")]
+
+
+# What no turn ever writes, and what no filter on counters can read.
+BREAK = """UPDATE profiles SET counters = '{"app_opened": ["x", 1, 2]}' WHERE profile_id = $1"""
+
+
+async def test_a_walk_leaves_out_whom_a_filter_fails_on_and_ends(profiles: Profiles) -> None:
+    segments = Segments(profiles, piece=3)
+    for person in ("ana", "bea", "cleo", "dora"):
+        await segments.happen("app_opened", person)
+    await segments.create("opened", "profile.counters.app_opened.count > 0")
+    await profiles.fetch(BREAK, "bea")
+
+    await segments.build()
+
+    assert (await segments.get("opened")).state == pb.Segment.STATE_ACTIVE
+    assert await segments.members("opened") == ["ana", "cleo", "dora"]
+
+
+async def test_a_segment_that_does_not_compile_keeps_no_other_from_being_built(
+    segments: Segments,
+) -> None:
+    await segments.update(plan="gold")
+    await segments.create("odd", GOLD)
+    await segments.profiles.fetch("UPDATE segments SET filter = 'nope'")
+    await segments.create("vip", GOLD)
+
+    await segments.build()
+
+    assert (await segments.get("odd")).state == pb.Segment.STATE_BUILDING
+    assert await segments.members("vip") == ["ana"]
+
+
+async def test_somebody_on_whom_a_filter_fails_keeps_nobody_waiting(segments: Segments) -> None:
+    quiet = 'profile.last_seen_time <= now - duration("720h")'
+    await segments.made("quiet", f"profile.counters.app_opened.count > 0 && {quiet}")
+    for person in ("ana", "bea", "cleo"):
+        await segments.happen("app_opened", person)
+    await segments.profiles.fetch(BREAK, "ana")
+
+    await segments.after(timedelta(days=30))
+    others = await segments.members("quiet")
+    await segments.profiles.fetch(BREAK.replace('"x"', "1"), "ana")
+    await segments.after(timedelta(hours=1))
+
+    assert others == ["bea", "cleo"]
+    assert await segments.members("quiet") == ["ana", "bea", "cleo"]
+
+
+async def test_who_is_due_for_what_does_not_compile_is_put_off(segments: Segments) -> None:
+    await segments.made("quiet", 'profile.last_seen_time <= now - duration("720h")')
+    await segments.happen("app_opened")
+    await segments.profiles.fetch("UPDATE segments SET filter = 'nope'")
+    await segments.profiles.fetch("UPDATE catalogues SET version = version + 1")
+
+    await segments.after(timedelta(days=30))
+
+    [row] = await segments.profiles.fetch("SELECT due_us FROM segment_members")
+    assert row[0] > micros(segments.profiles.clock.now())

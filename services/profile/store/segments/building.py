@@ -4,18 +4,22 @@ from datetime import datetime
 from typing import NamedTuple
 
 import structlog
+from asyncpg import exceptions as driver
 
-from mesh.errors import MeshError
+from mesh.errors import InvalidArgument, MeshError
 from mesh.postgres import Connection, Database, translated
 from services.profile.convert.predicates import compile_filter
 from services.profile.model.segments import Binding
 from services.profile.store.definitions import announce
 from services.profile.store.horizon import settled
+from services.profile.store.segments.failing import is_its_own_fault
 
 log = structlog.get_logger(__name__)
 
 # So many profiles in one statement that it is over in a moment, whatever the filter asks.
 PIECE = 5000
+# A filter that cannot be asked is asked again after so long; others are built meanwhile.
+_REST_US = 60_000_000
 
 # What began after this time sees the segment; the change was committed before we could read it.
 _BEGIN = """
@@ -86,8 +90,9 @@ class Building:
         """Take the pool and how many profiles make a piece."""
         self._database = database
         self._piece = piece
-        # Of segments whose filters take so long that a whole piece runs into the time limit.
+        # Of segments whose filters fail on a whole piece, or run into the time limit.
         self._pieces: dict[int, int] = {}
+        self._rests_until_us: dict[int, int] = {}
 
     async def begin(self) -> None:
         """Note that those segments which are new have been seen."""
@@ -97,7 +102,7 @@ class Building:
 
     async def step(self, now_us: int) -> bool:
         """Walk one piece of one segment; return whether there was one to walk."""
-        waiting: list[int] = []
+        waiting = [key for key, until_us in self._rests_until_us.items() if until_us > now_us]
         while True:
             async with self._database.transaction() as db:
                 row = await db.fetchrow(_NEXT, waiting)
@@ -137,13 +142,33 @@ class Building:
             return True
 
     async def _try(self, db: Connection, walk: Walk, now_us: int) -> bool:
+        """Walk a piece, a smaller one after each that failed; return whether it was the last.
+
+        Somebody of whom the filter cannot be asked at all is left out: until she changes
+        she is no member, and everybody behind her is looked at.
+        """
         piece = self._pieces.get(walk.segment_key, self._piece)
         try:
+            # Its own part of the transaction: what fails in it leaves the rest as it is.
             with translated():
-                return await self._walk(db, walk, piece, now_us)
-        except MeshError:
+                async with db.transaction():
+                    done = await self._walk(db, walk, piece, now_us)
+        except (MeshError, driver.PostgresError) as error:
+            if not is_its_own_fault(error):
+                raise
+            log.exception("segment_piece_failed", segment_key=walk.segment_key, piece=piece)
             self._pieces[walk.segment_key] = max(1, piece // 4)
-            raise
+            if isinstance(error, InvalidArgument) or (piece == 1 and isinstance(error, MeshError)):
+                self._rests_until_us[walk.segment_key] = now_us + _REST_US
+            elif piece == 1:
+                await self._leave_out(db, walk)
+            return False
+        self._pieces[walk.segment_key] = min(self._piece, 2 * piece)
+        return done
+
+    async def _leave_out(self, db: Connection, walk: Walk) -> None:
+        last, walked = await _row(db, _LAST, walk.workspace, walk.walked_to, 1)
+        await db.execute(_WALKED, walk.segment_key, last, walked, max(walk.walk_count, 1))
 
     async def _walk(self, db: Connection, walk: Walk, piece: int, now_us: int) -> bool:
         """Write who of the next piece is in or will be due; return whether it was the last."""

@@ -1,9 +1,17 @@
 """Looks again at those for whom time alone may have changed something: by an index, nobody else."""
 
+import structlog
+from asyncpg import exceptions as driver
+
+from mesh.errors import MeshError
 from mesh.postgres import Database
+from services.profile.model import PersonKey
 from services.profile.store.definitions import Definitions
 from services.profile.store.rows import columns
 from services.profile.store.segments.evaluating import Look, look
+from services.profile.store.segments.failing import is_its_own_fault
+
+log = structlog.get_logger(__name__)
 
 # Persons who are looked at in one transaction.
 BATCH = 500
@@ -37,6 +45,11 @@ WHERE m.workspace = due.workspace AND m.person_id = due.person_id
         OR NOT EXISTS (SELECT FROM profiles AS p WHERE p.workspace = m.workspace
             AND p.profile_id = m.person_id AND p.merged_into = ''))
 """
+# Of whom a filter cannot be asked.
+_PUT_OFF = """
+UPDATE segment_members SET due_us = $3 + 3600000000
+WHERE workspace = $1 AND person_id = $2 AND due_us <= $3
+"""
 _NEXT = "SELECT due_us FROM segment_members WHERE due_us IS NOT NULL ORDER BY due_us LIMIT 1"
 
 
@@ -48,6 +61,8 @@ class Dues:
         self._database = database
         self._definitions = definitions
         self._batch = batch
+        # After a failure fewer at a time, down to the one of whom something cannot be asked.
+        self._limit = batch
 
     async def next_due(self) -> int | None:
         """Return when something is due next, in microseconds since the epoch."""
@@ -57,10 +72,30 @@ class Dues:
 
     async def step(self, now_us: int) -> int:
         """Look at a batch of who is due; return how many rows were."""
+        people: list[PersonKey] = []
+        try:
+            looked = await self._look(now_us, people)
+        except (MeshError, driver.PostgresError) as error:
+            if not is_its_own_fault(error):
+                raise
+            log.exception("dues_failed", people=len(people))
+            if self._limit == 1:
+                await self._put_off(people, now_us)
+            self._limit = max(1, self._limit // 8)
+            return len(people)
+        self._limit = min(self._batch, 2 * self._limit)
+        done = looked or await self._drop(now_us)
+        if people and not done:
+            # Due for a segment that does not compile any more: nobody behind them must wait.
+            await self._put_off(people, now_us)
+        return done
+
+    async def _look(self, now_us: int, people: list[PersonKey]) -> int:
+        """Look at those who are due, having said in `people` who they are."""
         async with self._database.transaction() as db:
             edition = await self._definitions.current(db)
-            held = await db.fetch(_HOLD, now_us, self._batch)
-            people = sorted({(row[0], row[1]) for row in held})
+            held = await db.fetch(_HOLD, now_us, self._limit)
+            people += sorted({(row[0], row[1]) for row in held})
             by_key = {
                 (workspace, segment.segment_key): segment
                 for workspace, those in edition.segments.items()
@@ -74,8 +109,12 @@ class Dues:
             ]
             if looks:
                 await look(db, looks, edition, now_us)
-                return len(looks)
-        return await self._drop(now_us)
+        return len(looks)
+
+    async def _put_off(self, people: list[PersonKey], now_us: int) -> None:
+        async with self._database.transaction() as db:
+            for person in people:
+                await db.execute(_PUT_OFF, *person, now_us)
 
     async def _drop(self, now_us: int) -> int:
         async with self._database.transaction() as db:
