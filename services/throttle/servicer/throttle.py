@@ -63,15 +63,17 @@ class ThrottleServicer(rpc.ThrottleServiceServicer):
     async def SettleSends(
         self, request: pb.SettleSendsRequest, context: object
     ) -> pb.SettleSendsResponse:
-        settlements = convert.settlements(request)
-        # Under the id that was named too: it may have been parted since, and keeps its own.
-        moved = await self._identities.of({(one.workspace, one.profile_id) for one in settlements})
-        settlements += [
+        # Under the id that was named first: hardly anybody goes by another, and who was parted
+        # since keeps her own.
+        left = await self._places.settle(convert.settlements(request))
+        moved = await self._identities.of({(one.workspace, one.profile_id) for one in left})
+        elsewhere = [
             one._replace(profile_id=moved[one.workspace, one.profile_id])
-            for one in settlements
+            for one in left
             if (one.workspace, one.profile_id) in moved
         ]
-        await self._places.settle(settlements)
+        if elsewhere:
+            await self._places.settle(elsewhere)
         return pb.SettleSendsResponse()
 
     async def _verdicts(self, sends: Sequence[Send]) -> list[Verdict]:

@@ -104,10 +104,20 @@ class Places:
                     found[index] = [_breach(each, limits[index]) for each in raw]
         return found
 
-    async def settle(self, settlements: Sequence[Settlement]) -> None:
-        """Keep or free the places of ended sends; one without a place is left alone."""
+    async def settle(self, settlements: Sequence[Settlement]) -> list[Settlement]:
+        """Keep or free the places of ended sends; one without a place is left alone.
+
+        Return those of people some of whose places may be under another id.
+        """
         ended = [_SETTLEMENT.pack(_OUTCOMES[one.outcome], one.send_id) for one in settlements]
-        await self._run(self._settle, self._groups(settlements), ended, [])
+        groups = self._groups(settlements)
+        answers = await self._run(self._settle, groups, ended, [])
+        return [
+            settlements[index]
+            for group, numbers in zip(groups, answers, strict=True)
+            for number in numbers
+            for index in group[number - 1][1]
+        ]
 
     async def unite(self, workspace: str, profile_id: str, sources: Mapping[str, bool]) -> None:
         """Count the places of other ids for a person too; True: they are counted there only.

@@ -14,8 +14,8 @@
 local unpack, band = struct.unpack, bit.band
 local sort = table.sort
 
--- State (R: reserved, C: committed, M: not a place but the mark of leave.lua), channel, time, lease. What is to be known of a place later
--- comes behind these: readers go by position.
+-- State (R: reserved, C: committed, M: not a place but the mark of leave.lua), channel, time,
+-- lease. What is to be known of a place later comes behind these: readers go by position.
 local PLACE = '<c1Bdd'
 local SEND, SEND_LENGTH = '<I2c16c18', 36
 -- Set anew by the first place of a day, so that a key outlives its last place by the longest

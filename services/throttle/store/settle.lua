@@ -4,14 +4,18 @@
 -- ARGV[i]  the person's sends: C (committed) or R (released) and the send id, each
 --
 -- The first settlement holds; a send without a place is left alone.
-local pos
+--
+-- Returns the numbers of the persons some of whose places may be under another id: of a send there
+-- is none here, or they are counted elsewhere by now (leave.lua).
+local elsewhere, pos = {}
 for i, key in ipairs(KEYS) do
-  local sends = ARGV[i]
+  local sends, all_here = ARGV[i], redis.call('HEXISTS', key, 'moved') == 0
   pos = 1
   while pos <= #sends do
     local outcome, id
     outcome, id, pos = struct.unpack('<c1c16', sends, pos)
     local place = redis.call('HGET', key, id)
+    all_here = all_here and place
     if place and string.sub(place, 1, 1) == 'R' then
       if outcome == 'C' then
         redis.call('HSET', key, id, 'C' .. string.sub(place, 2))
@@ -20,5 +24,6 @@ for i, key in ipairs(KEYS) do
       end
     end
   end
+  if not all_here then elsewhere[#elsewhere + 1] = i end
 end
-return 0
+return elsewhere

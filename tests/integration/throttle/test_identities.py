@@ -158,6 +158,27 @@ async def test_a_send_reserved_before_the_union_is_committed_after_it(throttle: 
     assert await throttle.answers(throttle.send("ana", 2)) == ["suppress"]
 
 
+async def test_the_end_of_a_send_costs_no_question_who_is_who(
+    throttle: Throttle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await throttle.subscribe("ana", "bob")
+    await throttle.reserve(throttle.send("ana", 1), throttle.send("bob", 2))
+    asked: list[Any] = []
+    of = throttle.identities.of
+
+    async def watched(people: Any) -> Any:
+        asked.extend(people)
+        return await of(people)
+
+    monkeypatch.setattr(throttle.identities, "of", watched)
+    await throttle.commit("ana", 1)
+    await throttle.release("bob", 2)
+    usual = list(asked)
+    await throttle.commit("ana", 3)
+
+    assert (usual, asked) == ([], [(throttle.workspace, "ana")])
+
+
 async def test_parted_again_each_id_keeps_all_that_was_counted(throttle: Throttle) -> None:
     await throttle.subscribe("ana", "a1")
     await throttle.cap("daily", 2, calendar=DAY)
