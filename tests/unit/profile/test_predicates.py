@@ -69,6 +69,27 @@ def test_a_filter_that_costs_too_much_is_refused(source: str) -> None:
     assert refused.value.reason == ErrorReason.ERROR_REASON_EXPRESSION_TOO_COSTLY
 
 
+@pytest.mark.parametrize(
+    "source",
+    [
+        r'profile.attributes.a == "\u0000"',
+        r'profile.attributes.a in ["b", "\u0000"]',
+        r'profile.attributes["\u0000"] == 1',
+        r'profile.attributes.a.matches("\u0000")',
+        r'"\u0000" in profile.attributes',
+        r'"\u0000" in profile.attributes.a',
+        r'"\u0000" in profile.counters',
+        r'profile.counters["\u0000"].count > 1',
+        r'has(profile.counters["\u0000"].count)',
+        r'event_count("\u0000", duration("1h")) > 1',
+        r'has_relation("follows", "\u0000")',
+    ],
+)
+def test_a_string_that_no_database_keeps_is_refused_wherever_it_stands(source: str) -> None:
+    with pytest.raises(InvalidArgument, match="must not hold a NUL"):
+        compile_filter(source)
+
+
 def test_no_text_of_a_caller_stands_in_the_sql() -> None:
     hostile = "'; DROP TABLE profiles; --"
 

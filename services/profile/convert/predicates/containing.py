@@ -36,13 +36,13 @@ def _known_key(walk: Walk, element: Node, holder: Node) -> Term | None:
     """Return whether a literal is a key of a map that the filter names itself."""
     if not isinstance(holder, Name) or not isinstance(element, Constant):
         return None
-    key = element.value
     if is_counters(holder):
-        return counted(walk, str(key))
-    found = map_of(walk, holder, key) if isinstance(key, str) else None
-    if found is None or not isinstance(key, str):
+        return counted(walk, walk.word(element))
+    if not isinstance(element.value, str):
         return None
-    return has(walk, found, key, known=True)
+    key = walk.kept(element, element.value)
+    found = map_of(walk, holder, key)
+    return has(walk, found, key, known=True) if found else None
 
 
 def _in_array(one: Term, value: str, many: Term) -> str:

@@ -11,7 +11,7 @@ def counter(walk: Walk, node: Select) -> Term | None:
     """Return a counter's field, or whether there is a counter; None where it is about none."""
     if node.test and is_counters(node.operand):
         return counted(walk, node.field)
-    kind = _type_of(node.operand)
+    kind = _type_of(walk, node.operand)
     if kind is None:
         return None
     place = _FIELDS.get(node.field)
@@ -37,13 +37,11 @@ def is_counters(node: Node) -> bool:
     return isinstance(node, Name) and node.name == "profile.counters"
 
 
-def _type_of(node: Node) -> str | None:
+def _type_of(walk: Walk, node: Node) -> str | None:
     match node:
         case Select(operand=holder, field=kind, test=False) if is_counters(holder):
             return kind
-        case Call(function="_[_]", arguments=(holder, Constant(value=str(kind)))) if is_counters(
-            holder
-        ):
-            return kind
+        case Call(function="_[_]", arguments=(holder, Constant() as key)) if is_counters(holder):
+            return walk.word(key)
         case _:
             return None

@@ -4,7 +4,7 @@ from services.profile.convert.predicates.counters import counter
 from services.profile.convert.predicates.leaves import MAPS
 from services.profile.convert.predicates.terms import Kind, Term, field_term, json_term
 from services.profile.convert.predicates.tree import Call, Constant, Name, Node, Select
-from services.profile.convert.predicates.walk import Walk, keepable
+from services.profile.convert.predicates.walk import Walk
 
 
 def select(walk: Walk, node: Select) -> Term:
@@ -21,9 +21,7 @@ def select(walk: Walk, node: Select) -> Term:
 def index(walk: Walk, node: Call) -> Term:
     holder, key = node.arguments
     if isinstance(key, Constant) and isinstance(key.value, str):
-        if not keepable(key.value):
-            raise walk.refuse(key, "a string must not hold a NUL or half a character")
-        found = map_of(walk, holder, key.value)
+        found = map_of(walk, holder, walk.kept(key, key.value))
         return field_term(found or _holder(walk, holder), walk.slot(key.value, "text"))
     found = _holder(walk, holder)
     if isinstance(key, Constant) and type(key.value) is int and 0 <= key.value < 1 << 31:

@@ -5,7 +5,7 @@ from math import isfinite
 
 from services.profile.convert.predicates.terms import Kind, Term, json_term
 from services.profile.convert.predicates.tree import Constant, Items, Name
-from services.profile.convert.predicates.walk import Walk, keepable
+from services.profile.convert.predicates.walk import Walk
 
 MAPS = {
     "profile.attributes": "p.attributes",
@@ -28,8 +28,8 @@ def constant(walk: Walk, node: Constant) -> Term:
     value = node.value
     if node.unsupported:
         raise walk.refuse(node, f"{node.unsupported} is not available in a filter")
-    if isinstance(value, str) and not keepable(value):
-        raise walk.refuse(node, "a string must not hold a NUL or half a character")
+    if isinstance(value, str):
+        walk.kept(node, value)
     as_json = walk.slot(json.dumps(value), "jsonb")
     literal = (value,)
     match value:
@@ -69,9 +69,9 @@ def items(walk: Walk, node: Items) -> Term:
     for element in node.elements:
         if not isinstance(element, Constant) or element.unsupported:
             raise walk.refuse(element, "a list in a filter holds literals only")
+        if isinstance(element.value, str):
+            walk.kept(element, element.value)
         values.append(element.value)
-    if not all(keepable(value) for value in values if isinstance(value, str)):
-        raise walk.refuse(node, "a string must not hold a NUL or half a character")
     as_json = walk.slot(json.dumps(values), "jsonb")
     elements = walk.slot([json.dumps(value) for value in values], "jsonb[]")
     return Term(Kind.LIST, elements, "", tuple(values), as_json)

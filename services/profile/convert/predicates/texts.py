@@ -4,7 +4,7 @@
 from services.profile.convert.predicates.patterns import NotPortable, translate
 from services.profile.convert.predicates.terms import Kind, Term
 from services.profile.convert.predicates.tree import Call, Constant, Node
-from services.profile.convert.predicates.walk import Walk, keepable
+from services.profile.convert.predicates.walk import Walk
 
 
 def part(walk: Walk, node: Call) -> Term:
@@ -29,10 +29,8 @@ def matches(walk: Walk, node: Call) -> Term:
     subject, argument = node.arguments
     if not isinstance(argument, Constant) or not isinstance(argument.value, str):
         raise walk.refuse(argument, "a pattern must be a literal")
-    if not keepable(argument.value):
-        raise walk.refuse(argument, "a string must not hold a NUL or half a character")
     try:
-        pattern = walk.slot(translate(argument.value), "text")
+        pattern = walk.slot(translate(walk.kept(argument, argument.value)), "text")
     except NotPortable as error:
         message = f"{error} is not available in a pattern of a filter"
         raise walk.refuse(argument, message) from None

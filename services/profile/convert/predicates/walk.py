@@ -54,9 +54,15 @@ class Walk:
 
     def word(self, node: Node) -> str:
         """Return a string that must stand there as a literal."""
-        if isinstance(node, Constant) and isinstance(node.value, str) and keepable(node.value):
-            return node.value
+        if isinstance(node, Constant) and isinstance(node.value, str):
+            return self.kept(node, node.value)
         raise self.refuse(node, "must be a literal string")
+
+    def kept(self, node: Node, text: str) -> str:
+        """Return the text of a literal, unless PostgreSQL cannot hold it."""
+        if "\0" in text or any("\ud800" <= one <= "\udfff" for one in text):
+            raise self.refuse(node, "a string must not hold a NUL or half a character")
+        return text
 
     def slot(self, value: SqlValue, type_: str) -> str:
         """Keep a value apart from the SQL; return what stands for it there."""
@@ -84,8 +90,3 @@ class Walk:
 def least(dues: Sequence[str]) -> str:
     """Return SQL for the first of some moments."""
     return f"LEAST({', '.join(dues)})" if dues else "NULL::bigint"
-
-
-def keepable(text: str) -> bool:
-    """Say whether PostgreSQL can hold a text."""
-    return "\0" not in text and not any("\ud800" <= one <= "\udfff" for one in text)
