@@ -1,6 +1,7 @@
 """Wires profile together. Nothing here decides anything."""
 
 from datetime import timedelta
+from functools import partial
 
 from beckon.profile.v1 import attribute_service_pb2_grpc as attribute_rpc
 from beckon.profile.v1 import device_service_pb2_grpc as device_rpc
@@ -131,41 +132,39 @@ async def main(config: Config) -> None:
             config.server,
             [
                 Service(
-                    lambda s: observation_rpc.add_ObservationServiceServicer_to_server(
-                        observation, s
-                    ),
+                    partial(observation_rpc.add_ObservationServiceServicer_to_server, observation),
                     f"{PACKAGE}.ObservationService",
                 ),
                 Service(
-                    lambda s: profile_rpc.add_ProfileServiceServicer_to_server(profile, s),
+                    partial(profile_rpc.add_ProfileServiceServicer_to_server, profile),
                     f"{PACKAGE}.ProfileService",
                 ),
                 Service(
-                    lambda s: identity_rpc.add_IdentityServiceServicer_to_server(identity, s),
+                    partial(identity_rpc.add_IdentityServiceServicer_to_server, identity),
                     f"{PACKAGE}.IdentityService",
                 ),
                 Service(
-                    lambda s: attribute_rpc.add_AttributeServiceServicer_to_server(attributes, s),
+                    partial(attribute_rpc.add_AttributeServiceServicer_to_server, attributes),
                     f"{PACKAGE}.AttributeService",
                 ),
                 Service(
-                    lambda s: trait_rpc.add_TraitServiceServicer_to_server(traits, s),
+                    partial(trait_rpc.add_TraitServiceServicer_to_server, traits),
                     f"{PACKAGE}.TraitService",
                 ),
                 Service(
-                    lambda s: segment_rpc.add_SegmentServiceServicer_to_server(segments, s),
+                    partial(segment_rpc.add_SegmentServiceServicer_to_server, segments),
                     f"{PACKAGE}.SegmentService",
                 ),
                 Service(
-                    lambda s: device_rpc.add_DeviceServiceServicer_to_server(devices, s),
+                    partial(device_rpc.add_DeviceServiceServicer_to_server, devices),
                     f"{PACKAGE}.DeviceService",
                 ),
                 Service(
-                    lambda s: relation_rpc.add_RelationServiceServicer_to_server(relations, s),
+                    partial(relation_rpc.add_RelationServiceServicer_to_server, relations),
                     f"{PACKAGE}.RelationService",
                 ),
                 Service(
-                    lambda s: erasure_rpc.add_ErasureServiceServicer_to_server(erasures, s),
+                    partial(erasure_rpc.add_ErasureServiceServicer_to_server, erasures),
                     f"{PACKAGE}.ErasureService",
                 ),
             ],
