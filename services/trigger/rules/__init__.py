@@ -1,6 +1,6 @@
 """What should happen: pure judging of events, passages and partitions."""
 
-from services.trigger.rules.exceptions import judge_exception
+from services.trigger.rules.exceptions import judge_exception, orphaned
 from services.trigger.rules.ledger import Book, Ledger, judge_event
 from services.trigger.rules.release import (
     after_cancel,
@@ -28,6 +28,7 @@ __all__ = [
     "judge_owed",
     "judge_release",
     "judge_trigger",
+    "orphaned",
     "recipient_of",
     "set_back",
     "share",

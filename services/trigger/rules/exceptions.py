@@ -60,6 +60,11 @@ def stopped(passage: Enrollment, gate: Gate) -> Enrollment:
     )
 
 
+def orphaned(passage: Enrollment, *, now: datetime) -> Enrollment:
+    """Return the passage of somebody after who did what began it was erased: it says too much."""
+    return stopped(passage, refused("erasure", "who did it is erased", now))
+
+
 def _holds(
     rule: ExceptionRule, event: Occurrence, person: Person, passage: Enrollment, now: datetime
 ) -> bool:

@@ -9,7 +9,7 @@ from datetime import datetime
 from mesh.ids import shard_of
 from mesh.postgres import Connection, Database
 from services.trigger.model import Enrollment, EnrollmentState, Erasure, Identity, Key
-from services.trigger.rules import United
+from services.trigger.rules import United, orphaned
 from services.trigger.store.notices import Owed, forget_identities, insert_notices
 from services.trigger.store.people import lock_people
 from services.trigger.store.rows import COLUMNS, enrollment_of, row_of, write_gates
@@ -27,6 +27,8 @@ _JUDGED = (
     f" AND {_OPEN})"
 )
 _MOVED = f"profile = $4, member = CASE WHEN {_ORIGIN} = $4 THEN '' ELSE {_ORIGIN} END"
+# Passages of others that the people's events began, as the index has them.
+_BEGUN = "workspace = $1 AND actor = ANY($2::text[]) AND actor <> profile AND actor <> member"
 _TWICE = (
     " EXISTS (SELECT 1 FROM enrollments AS o WHERE o.workspace = e.workspace AND o.profile = $4"
     " AND o.campaign = e.campaign AND o.event_uid = e.event_uid)"
@@ -144,24 +146,29 @@ class IdentityStore:
             await insert_notices(connection, owed)
 
     async def erase(
-        self, erasure: Erasure, owe: Callable[[Mapping[str, int], int], Sequence[Owed]]
+        self,
+        erasure: Erasure,
+        owe: Callable[[Mapping[str, int], int], Sequence[Owed]],
+        *,
+        now: datetime,
     ) -> None:
-        """Remove what is kept of people.
+        """Remove what is kept of people; of what their events began for others, what these say.
 
         Args:
             erasure: who.
             owe: returns what others are to hear, of how much was removed by kind and of how much
                 of them was on its way to others.
+            now: when.
+
+        Raises:
+            Conflict: They were united or parted in the middle.
         """
         counts: dict[str, int] = {}
         async with self._database.transaction() as connection:
-            rows = await connection.fetch(
-                "SELECT profile FROM identities WHERE workspace = $1 AND member = ANY($2::text[])",
-                erasure.workspace,
-                list(erasure.profiles),
-            )
-            sources = sorted({*erasure.profiles, *(row["profile"] for row in rows)})
+            sources = await _sources(connection, erasure)
             await self._hold(connection, erasure.workspace, sources)
+            if await _sources(connection, erasure) != sources:
+                raise Conflict
             people = [erasure.workspace, sources, list(erasure.profiles)]
             owed: int = await connection.fetchval(
                 f"SELECT count(*) FROM enrollments WHERE {_OF_PEOPLE}"
@@ -184,6 +191,7 @@ class IdentityStore:
                 erasure.workspace,
                 list(erasure.profiles),
             )
+            counts["enrollments_of_others"] = await _orphan(connection, erasure, now)
             owed += await forget_identities(connection, erasure)
             await insert_notices(connection, owe(counts, owed))
 
@@ -275,6 +283,37 @@ async def _move(
         " SET entry_time = greatest(entries.entry_time, excluded.entry_time)",
         *arguments,
     )
+
+
+async def _sources(connection: Connection, erasure: Erasure) -> list[str]:
+    """Return the ids that the passages of people may be under."""
+    rows = await connection.fetch(
+        "SELECT profile FROM identities WHERE workspace = $1 AND member = ANY($2::text[])",
+        erasure.workspace,
+        list(erasure.profiles),
+    )
+    return sorted({*erasure.profiles, *(row["profile"] for row in rows)})
+
+
+async def _orphan(connection: Connection, erasure: Erasure, now: datetime) -> int:
+    """Stop what people who are erased began for others, and forget what they did; return how many.
+
+    The record of it stays: whose it is, and that it was stopped.
+    """
+    people = [erasure.workspace, list(erasure.profiles)]
+    rows = await connection.fetch(
+        f"SELECT * FROM enrollments WHERE {_BEGUN} AND (state IN ({_WAITING}, {_SENDING})"
+        f" OR (state = {_SENT} AND expire_time > $3))"
+        " ORDER BY profile, campaign, event_uid FOR UPDATE",
+        *people,
+        now,
+    )
+    stopped = tuple(orphaned(enrollment_of(row), now=now) for row in rows)
+    await _write(connection, United(stopped), now)
+    status = await connection.execute(
+        f"UPDATE enrollments SET actor = '', properties = '{{}}' WHERE {_BEGUN}", *people
+    )
+    return int(status.split()[-1])
 
 
 async def _write(connection: Connection, united: United, now: datetime) -> None:

@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from datetime import timedelta
 
@@ -98,7 +99,7 @@ class Identities:
                 continue
             self._follow_up(identity, gathered, united)
             return
-        raise Aborted(ErrorReason.ERROR_REASON_CONFLICT, "passages change faster than people")
+        raise _too_fast()
 
     async def overrule(self, identity: Identity) -> None:
         """Set who is one person as profile has it, whatever the log has told."""
@@ -107,6 +108,16 @@ class Identities:
 
     async def erase(self, erasure: Erasure) -> None:
         """Forget people, and have the others forget them."""
+        self._drop(erasure)
+        for _ in range(_ATTEMPTS_MAX):
+            with suppress(Conflict):
+                await self._erase(erasure)
+                metrics.IDENTITY_CHANGES.labels(change="erased").inc()
+                self._owe()
+                return
+        raise _too_fast()
+
+    async def _erase(self, erasure: Erasure) -> None:
         now = self._clock.now()
 
         def owe(counts: Mapping[str, int], owed: int) -> list[Owed]:
@@ -115,10 +126,7 @@ class Identities:
             then = now + self._lease if owed else now
             return [(removal, now), *((one, then) for one in notices_of_erasure(erasure))]
 
-        self._drop(erasure)
-        await self._store.erase(erasure, owe)
-        metrics.IDENTITY_CHANGES.labels(change="erased").inc()
-        self._owe()
+        await self._store.erase(erasure, owe, now=now)
 
     async def _judge(self, identity: Identity, gathered: Gathered) -> list[United]:
         """Return what becomes of what is under way, campaign by campaign."""
@@ -189,3 +197,7 @@ class Identities:
                 if passage.state is EnrollmentState.WAITING:
                     self._expect(passage)
         self._owe()
+
+
+def _too_fast() -> Aborted:
+    return Aborted(ErrorReason.ERROR_REASON_CONFLICT, "passages change faster than people")

@@ -104,7 +104,7 @@ class Relay:
             self._relieved.clear()
 
     def drop(self, erasure: Erasure) -> None:
-        """Let go of what is owed to people who are erased; what is under way is not caught."""
+        """Let go of what people who are erased are owed, or began; what is under way goes on."""
         gone = {(erasure.workspace, one) for one in erasure.profiles}
 
         def erased(passage: Enrollment) -> bool:
@@ -112,6 +112,7 @@ class Relay:
                 (
                     (passage.key.workspace, passage.key.profile),
                     (passage.key.workspace, passage.origin),
+                    (passage.key.workspace, passage.event.profile),
                 )
             )
 

@@ -549,6 +549,7 @@ async def test_a_forgotten_person_leaves_nothing_behind(house: House) -> None:
         "decisions": 1,
         "entries": 0,
         "quarantined_events": 1,
+        "enrollments_of_others": 0,
     }
     assert removals[receipt, "throttle"] == {"subscriptions": 2}
     assert removals[receipt, "delivery"] == {"deliveries": 0}
@@ -575,6 +576,48 @@ async def test_what_came_before_an_erasure_in_the_same_turn_is_gone_with_it(hous
     assert await states(house, "bob") == {"bobs": SENT}
     async with house.database.connection() as connection:
         assert await connection.fetchval("SELECT count(*) FROM quarantine") == 0
+
+
+@pytest.mark.parametrize(
+    ("delay", "then"),
+    [(600, EXITED), (0, EXITED), (None, SENT)],
+    ids=["waits", "on its way", "out"],
+)
+async def test_what_she_began_for_others_goes_out_no_more_and_says_nothing_of_her(
+    house: House, delay: float | None, then: int
+) -> None:
+    recipient = Recipient(event_property="owner")
+    await house.launch(a_campaign(recipient=recipient, delay=delay or 0, reentry=0))
+    await unite(house, "ana", "a1")
+    await house.append(
+        an_event(id="hers", profile="a1", owner="bob", secret="of hers"),
+        an_event(id="eves", profile="eve", owner="bob"),
+    )
+    await house.work()
+    if delay is None:
+        house.memory.delivery.handed |= set(house.memory.delivery.created)
+        house.clock.advance(days=5)
+    house.memory.profile.erase("ana", "a1")
+
+    await house.append(*erased("ana", "a1"))
+    await house.work()
+    house.clock.advance(seconds=600)
+    while await house.worker.relay.claim():
+        await house.work()
+    await house.work()
+
+    assert await states(house, "bob") == {"hers": then, "eves": SENT}
+    went_out = [msgspec.json.decode(one.data_json)["event"]["id"] for one in house.out]
+    assert sorted(went_out) == (["eves", "hers"] if delay is None else ["eves"])
+    async with house.database.connection() as connection:
+        rows = await connection.fetch("SELECT actor, properties FROM enrollments ORDER BY 1")
+    assert [(row["actor"], b"secret" in row["properties"]) for row in rows] == [
+        ("", False),
+        ("eve", False),
+    ]
+    removals = house.memory.profile.removals
+    receipt = f"workspaces/acme/erasures/{UUID(int=7)}"
+    assert removals[receipt, "trigger"]["enrollments_of_others"] == 1
 
 
 async def test_an_erasure_that_could_not_be_told_is_told_out_of_quarantine(house: House) -> None:
