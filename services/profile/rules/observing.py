@@ -63,8 +63,8 @@ def observe(
     also when they only come late: whoever writes the same person at the same time must
     notice.
     """
-    counters = dict(profile.counters)
-    facts, first, last = profile.facts, profile.first_seen_us, profile.last_seen_us
+    _, facts, counted, first, last, traits = profile
+    counters = dict(counted)
     kept: list[Event] = []
     stood: list[tuple[Event, Profile]] = []
     refused: list[tuple[Event, Refused]] = []
@@ -90,12 +90,10 @@ def observe(
                 last = max(last, occur_us)
         kept.append(event)
         if kind in wanted:
-            stood.append(
-                (event, Profile(version, facts, dict(counters), first, last, profile.traits))
-            )
+            stood.append((event, Profile(version, facts, dict(counters), first, last, traits)))
     if not kept:
         return Observation(profile, kept, stood, refused)
-    after = Profile(version, facts, counters, first, last, profile.traits)
+    after = Profile(version, facts, counters, first, last, traits)
     return Observation(after, kept, stood, refused)
 
 

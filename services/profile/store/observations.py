@@ -164,7 +164,9 @@ class Turn:
         db, now_us = self._db, micros(self.now)
         await unity.carry_over(db, observed.renamings)
         advanced = await self._advance(observed, now_us)
-        await db.copy_records_to_table("history", records=observed.kept, columns=_HISTORY_COLUMNS)
+        # The driver takes plain tuples apart in half the time of named ones.
+        rows = map(tuple, observed.kept)
+        await db.copy_records_to_table("history", records=rows, columns=_HISTORY_COLUMNS)
         if advanced is not None:
             observed = _with_traits(observed, advanced.values)
             self._stood = advanced.stood

@@ -207,23 +207,20 @@ async def write(
     only_counted = True
     # In a fixed order: two turns that share people then wait for each other in a line.
     for before, after in sorted(changes, key=lambda change: change[1].key):
-        profile = after.profile
-        row = (*after.key, profile.version, *counts_of(profile))
         if before is None:
-            shard = shard_of(*after.key)
-            created.append((*row, *facts_of(profile.facts), profile.traits, shard))
+            created.append(_created_row(after))
             continue
-        facts = _SAME if profile.facts is before.profile.facts else facts_of(profile.facts)
-        traits = None if profile.traits is before.profile.traits else profile.traits
-        only_counted = only_counted and facts is _SAME and traits is None
-        changed.append((*row, *facts, traits))
+        changed.append((before, after))
+        was, profile = before.profile, after.profile
+        if profile.facts is not was.facts or profile.traits is not was.traits:
+            only_counted = False
         if after.contributions:
             contributed += _changed_contributions(before, after, now)
     await _write_all(db, _CREATE, created, 14, now)
     if only_counted:
-        await _write_all(db, _COUNT, changed, 6, now)
+        await _write_all(db, _COUNT, [_counted_row(after) for _, after in changed], 6, now)
     else:
-        await _write_all(db, _CHANGE, changed, 13, now)
+        await _write_all(db, _CHANGE, [_changed_row(*change) for change in changed], 13, now)
     if contributed:
         await db.execute(_CONTRIBUTE, *columns(contributed, 13))
 
@@ -296,6 +293,24 @@ async def _write_all(
     status = await db.execute(query, *columns(rows, width), now)
     if int(status.rpartition(" ")[2]) != len(rows):
         raise _faster()
+
+
+def _counted_row(person: Person) -> tuple[object, ...]:
+    profile = person.profile
+    return (*person.key, profile.version, *counts_of(profile))
+
+
+def _created_row(person: Person) -> tuple[object, ...]:
+    profile = person.profile
+    shard = shard_of(*person.key)
+    return (*_counted_row(person), *facts_of(profile.facts), profile.traits, shard)
+
+
+def _changed_row(before: Person, after: Person) -> tuple[object, ...]:
+    was, profile = before.profile, after.profile
+    facts = _SAME if profile.facts is was.facts else facts_of(profile.facts)
+    traits = None if profile.traits is was.traits else profile.traits
+    return (*_counted_row(after), *facts, traits)
 
 
 def _changed_contributions(

@@ -27,6 +27,7 @@ c.email, c.phone, c.time_zone, c.locale, c.attributes, c.counters, c.attribute_t
 
 _NOTHING: Mapping[str, Recorded] = MappingProxyType({})
 _COUNTERS = msgspec.json.Decoder(dict[str, Counter])
+_JSON = msgspec.json.Encoder()
 
 
 def profile_of(row: asyncpg.Record) -> Profile:
@@ -61,7 +62,7 @@ def recorded_of(row: asyncpg.Record) -> Recorded:
 
 def counts_of(profile: Profile) -> tuple[object, ...]:
     """Return what counting changes: first and last seen, counters."""
-    counters = msgspec.json.encode(profile.counters).decode()
+    counters = _JSON.encode(profile.counters).decode()
     return profile.first_seen_us, profile.last_seen_us, counters
 
 
