@@ -5,10 +5,12 @@ from typing import Protocol
 
 import grpc.aio
 import structlog
+from beckon.errors.v1.error_reason_pb2 import ErrorReason
 from beckon.ingest.v1 import ingest_service_pb2 as pb
 from beckon.ingest.v1 import ingest_service_pb2_grpc as rpc
+from google.rpc.code_pb2 import PERMISSION_DENIED
 
-from mesh.errors import from_rpc_error
+from mesh.errors import PermissionDenied, from_rpc_error
 from services.profile.convert import derived_events as convert
 from services.profile.model.changes import DerivedEvent
 
@@ -31,7 +33,12 @@ class IngestClient:
         self._stub: rpc.IngestServiceAsyncStub = rpc.IngestServiceStub(channel)
 
     async def take(self, workspace: str, events: Sequence[DerivedEvent]) -> None:
-        """Write the events in one call."""
+        """Write the events in one call.
+
+        Raises:
+            PermissionDenied: Our key may not write such events. They stay owed: with another
+                key they are taken.
+        """
         request = pb.IngestEventsRequest(
             parent=f"workspaces/{workspace}", events=map(convert.event, events)
         )
@@ -39,7 +46,14 @@ class IngestClient:
             response = await self._stub.IngestEvents(request)
         except grpc.aio.AioRpcError as error:
             raise from_rpc_error(error, dependency="ingest") from error
-        for index, status in response.failed_events.items():
+        refused = response.failed_events
+        if any(status.code == PERMISSION_DENIED for status in refused.values()):
+            raise PermissionDenied(
+                ErrorReason.ERROR_REASON_EVENT_TYPE_RESERVED,
+                "the key of profile lacks the scope events:derive",
+                metadata={"type": events[min(refused)].type},
+            )
+        for index, status in refused.items():
             # Repeating it would be refused again.
             log.error(
                 "derived_event_refused",

@@ -4,6 +4,7 @@ Ingest is away, refuses an event or loses its answer; replicas come and go.
 """
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -14,11 +15,11 @@ import grpc.aio
 import pytest
 from beckon.ingest.v1 import ingest_service_pb2 as pb
 from beckon.ingest.v1 import ingest_service_pb2_grpc as rpc
-from google.rpc.code_pb2 import INVALID_ARGUMENT
+from google.rpc.code_pb2 import INVALID_ARGUMENT, PERMISSION_DENIED, Code
 from google.rpc.status_pb2 import Status
 
 from mesh.client import connect
-from mesh.errors import Unavailable
+from mesh.errors import PermissionDenied, Unavailable
 from mesh.postgres import Database
 from mesh.server import Stopping
 from services.profile.clients import IngestClient
@@ -40,6 +41,7 @@ class Log(rpc.IngestServiceServicer):
     taken: list[str] = field(default_factory=list)
     workspaces: list[str] = field(default_factory=list)
     refused: frozenset[str] = frozenset()
+    code: "Code" = INVALID_ARGUMENT
     lost_answers: int = 0
 
     async def IngestEvents(
@@ -54,7 +56,7 @@ class Log(rpc.IngestServiceServicer):
             await context.abort(grpc.StatusCode.INTERNAL, "lost")
         return pb.IngestEventsResponse(
             failed_events={
-                at: Status(code=INVALID_ARGUMENT, message="bad")
+                at: Status(code=self.code, message="bad")
                 for at, one in enumerate(request.events)
                 if one.event_id in self.refused
             }
@@ -163,6 +165,35 @@ async def test_a_refused_event_holds_up_nobody(house: House) -> None:
 
     assert house.log.taken == ["e1", "e2"]
     assert await house.left() == []
+
+
+async def test_what_our_key_may_not_write_stays_owed(house: House) -> None:
+    await house.owe("e1", "e2")
+    house.log.refused, house.log.code = frozenset({"e1", "e2"}), PERMISSION_DENIED
+
+    async with house.ingest(), house.relay() as relay:
+        with pytest.raises(PermissionDenied, match="events:derive"):
+            await relay.run_once()
+        left = await house.left()
+        house.log.refused = frozenset()
+        await relay.run_once()
+
+    assert left == ["e1", "e2"]
+    assert house.log.taken == ["e1", "e2"]
+
+
+async def test_events_of_people_with_many_ids_go_in_several_calls(house: House) -> None:
+    # As of somebody of a hundred long ids who is erased.
+    properties = json.dumps({"profile_ids": ["x" * 128] * 100})
+    owed = [an_owed(f"e{at}")._replace(properties=properties) for at in range(400)]
+    async with house.database.transaction() as db:
+        await owe(db, owed)
+
+    async with house.ingest(), house.relay() as relay:
+        await relay.run_once()
+
+    assert house.log.taken == [f"e{at}" for at in range(400)]
+    assert len(house.log.workspaces) == 6
 
 
 async def test_of_two_replicas_one_relays(house: House) -> None:
