@@ -31,7 +31,7 @@ from services.trigger.model import (
 )
 from services.trigger.rules import asks_for_events, judge_release, set_back, stopped_meanwhile
 from services.trigger.store import CatalogueChanged, EnrollmentStore, PositionStore
-from services.trigger.worker.catalogue import Catalogues
+from services.trigger.worker.catalogue import Catalogue, Catalogues
 from services.trigger.worker.partitions import Partitions
 from services.trigger.worker.spans import record_wait
 
@@ -177,11 +177,12 @@ class Timers:
         due = await self._ready(due, people)
         if not due:
             return 0
-        events = await self._missed(due, people)
         for _ in range(_ATTEMPTS_MAX):
             catalogue = self._catalogues.current
             if not catalogue.version:
                 catalogue = await self._catalogues.reload()
+            # By the campaigns they are judged with: others have other exceptions.
+            events = await self._missed(due, people, catalogue)
             now = self._clock.now()
             after = [
                 _judged(
@@ -221,28 +222,36 @@ class Timers:
         behind = await self._behind_of(due, people)
         ready: list[Enrollment] = []
         held: list[Enrollment] = []
-        moved: dict[Identity, None] = {}
+        moved: set[Identity] = set()
         for passage in due:
             person = people[passage.key.workspace, passage.origin]
             if person.profile != passage.key.profile:
                 since = self._held.setdefault(_name(passage), now)
                 if now - since >= _HELD_MAX:
-                    ids = (*person.members, passage.origin, person.profile)
-                    moved[
-                        Identity(passage.key.workspace, person.profile, tuple(sorted({*ids})), 0)
-                    ] = None
+                    ids = {*person.members, passage.origin, person.profile}
+                    moved.add(
+                        Identity(passage.key.workspace, person.profile, tuple(sorted(ids)), 0)
+                    )
+                    self._held[_name(passage)] = now
                 held.append(passage)
             elif behind and self._waits_for(passage, person, behind):
                 held.append(passage)
             else:
                 ready.append(passage)
         for identity in moved:
-            # The log should have told by now. The profile was asked just now: it knows.
-            await self.identities.overrule(identity)
+            await self._overrule(identity)
         # They are not counted as work done, so that the next look is a moment away.
         self._holds = len(held)
         self._behind = self._behind or bool(held)
         return ready
+
+    async def _overrule(self, identity: Identity) -> None:
+        """Do as profile says, which was asked just now: the log should have told by now."""
+        try:
+            await self.identities.overrule(identity)
+        except Exception:  # one person must not stop all timers: she is tried again in a minute
+            metrics.WORKER_FAILURES.labels(worker="timers").inc()
+            log.exception("person_not_overruled")
 
     async def _behind_of(
         self, due: Sequence[Enrollment], people: Mapping[tuple[str, str], Person]
@@ -273,10 +282,12 @@ class Timers:
         return shard_of(workspace, profile) % self._log.partitions
 
     async def _missed(
-        self, due: Sequence[Enrollment], people: Mapping[tuple[str, str], Person]
+        self,
+        due: Sequence[Enrollment],
+        people: Mapping[tuple[str, str], Person],
+        catalogue: Catalogue,
     ) -> dict[tuple[Key, UUID], list[Occurrence]]:
         """Return what people did that other partitions may have judged before a passage began."""
-        catalogue = self._catalogues.current
         queries: dict[tuple[Key, UUID], EventQuery] = {}
         for passage in due:
             plan = catalogue.plans.get((passage.key.workspace, passage.key.campaign))

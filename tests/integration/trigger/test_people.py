@@ -261,6 +261,35 @@ async def test_a_timer_waits_a_minute_for_the_log_and_no_longer(house: House) ->
     assert await states(house) == {"cart": SENT}
 
 
+async def test_who_cannot_be_united_holds_up_nobody_else(house: House) -> None:
+    await house.launch(a_campaign(delay=600))
+    await house.append(an_event(id="cart", profile="a1"))
+    await house.work()
+    house.memory.profile.unite("ana", "a1")
+    house.clock.advance(seconds=600)
+    await house.work()
+    identities: Any = house.worker.identities
+    overrule = identities.overrule
+
+    async def broken(_: object) -> None:
+        message = "planned: a bug"
+        raise ValueError(message)
+
+    identities.overrule = broken
+    await house.append(an_event(id="bobs", profile="bob"))
+    await house.work()
+    house.clock.advance(seconds=600)
+    await house.work()
+    told = [await states(house, one) for one in ("bob", "a1")]
+    identities.overrule = overrule
+    house.clock.advance(seconds=60)
+    await house.work()
+    await house.work()
+
+    assert told == [{"bobs": SENT}, {"cart": WAITING}]
+    assert await states(house) == {"cart": SENT}
+
+
 async def test_who_is_held_back_does_not_hold_others(house: House) -> None:
     worker = house.another_worker("small", timer_batch=2)
     worker.partitions._positions = house.worker.partitions.positions()
