@@ -182,6 +182,7 @@ async def main(config: Config) -> None:
             self_validating=frozenset(
                 {
                     f"{PACKAGE}.ObservationService/ObserveEvents",
+                    f"{PACKAGE}.ProfileService/PatchProfiles",
                     f"{PACKAGE}.RelationService/BatchPutRelations",
                 }
             ),

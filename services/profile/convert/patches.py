@@ -2,10 +2,12 @@
 
 from collections.abc import Sequence
 
+from beckon.errors.v1.error_reason_pb2 import ErrorReason
 from beckon.profile.v1 import profile_service_pb2 as pb
 
-from mesh.errors import InvalidArgument, invalid_field, to_rpc_status
-from mesh.names import parse_name
+from mesh.errors import FieldViolation, InvalidArgument, invalid_field, to_rpc_status
+from mesh.interceptors.validate import check_message
+from mesh.names import parse_name, workspace_of
 from services.profile.convert.profiles import operations
 from services.profile.convert.refusals import error_of
 from services.profile.convert.tokens import token
@@ -13,14 +15,30 @@ from services.profile.model import PersonKey, Refused
 from services.profile.model.patches import Done, Patched
 from services.profile.rules.patching import Patch
 
+PATCHES_MAX = 1000
+_ETAG_CHARACTERS_MAX = 64
 
-def read(request: pb.PatchProfilesRequest, workspace: str) -> list[Patch]:
-    """Return the patches in their order.
+
+def read(request: pb.PatchProfilesRequest) -> tuple[str, list[Patch]]:
+    """Return the workspace, and the patches in their order; a bad one is one that is refused.
 
     Raises:
-        InvalidArgument: One is of somebody of another workspace.
+        InvalidArgument: What is bad is no single patch.
     """
-    return [_patch(patch, workspace) for patch in request.patches]
+    got = len(request.patches)
+    if not 1 <= got <= PATCHES_MAX:
+        raise InvalidArgument(
+            ErrorReason.ERROR_REASON_BATCH_TOO_LARGE,
+            f"{got} patches, 1 to {PATCHES_MAX} in a call",
+            metadata={"limit": str(PATCHES_MAX), "got": str(got)},
+            violations=[FieldViolation("patches", f"must be 1 to {PATCHES_MAX}")],
+        )
+    # What the schema says of patches is looked at one by one, that each may fall alone.
+    without = pb.PatchProfilesRequest(parent=request.parent, request_id=request.request_id)
+    without.patches.add(profile=f"{request.parent}/profiles/any")
+    check_message(without)
+    workspace = workspace_of(request.parent, field="parent")
+    return workspace, [_patch(patch, workspace) for patch in request.patches]
 
 
 def keys(patches: Sequence[Patch]) -> set[str]:
@@ -56,11 +74,19 @@ def response(patches: Sequence[Patch], patched: Patched) -> pb.PatchProfilesResp
 
 
 def _patch(patch: pb.ProfilePatch, workspace: str) -> Patch:
-    key = parse_name(patch.profile, "profiles", field="patches.profile")
-    if key[0] != workspace:
-        raise invalid_field("patches.profile", f"must be of workspaces/{workspace}")
+    key = workspace, ""
     try:
+        key = _key(patch, workspace)
         return Patch(key, operations(patch), patch.etag)
     except InvalidArgument as error:
         violation = error.violations[0]
         return Patch(key, Refused(violation.field, violation.description))
+
+
+def _key(patch: pb.ProfilePatch, workspace: str) -> PersonKey:
+    key = parse_name(patch.profile, "profiles", field="profile")
+    if key[0] != workspace:
+        raise invalid_field("profile", f"must be of workspaces/{workspace}")
+    if len(patch.etag) > _ETAG_CHARACTERS_MAX:
+        raise invalid_field("etag", f"must have at most {_ETAG_CHARACTERS_MAX} characters")
+    return key

@@ -84,8 +84,7 @@ class ProfileServicer(rpc.ProfileServiceServicer):
     async def PatchProfiles(
         self, request: pb.PatchProfilesRequest, context: object
     ) -> pb.PatchProfilesResponse:
-        workspace = workspace_of(request.parent, field="parent")
-        wanted = patches.read(request, workspace)
+        workspace, wanted = patches.read(request)
 
         async def work(writing: Writing) -> pb.PatchProfilesResponse:
             async def effect() -> pb.PatchProfilesResponse:
@@ -180,7 +179,7 @@ async def _patch(
     writing: Writing, workspace: str, wanted: Sequence[Patch], *, validate_only: bool
 ) -> Patched:
     types = await writing.types(workspace, patches.keys(wanted))
-    asked = {one.key for one in wanted}
+    asked = {one.key for one in wanted if not isinstance(one.operations, Refused)}
     people = await writing.people(asked, dated=False)
     erased = await writing.erased([key for key in asked if key not in people])
     patched = apply_patches(wanted, people, erased=erased, types=types, at_us=micros(writing.now))

@@ -1,6 +1,7 @@
 """Makes sure that patches stand or fall alone, once each, and that none gets lost."""
 
 import asyncio
+from typing import Any
 from uuid import uuid4
 
 import pytest
@@ -245,11 +246,35 @@ async def test_patches_and_events_about_the_same_people_never_wait_in_a_ring(
     assert await profiles.fetch(deadlocks) == before
 
 
-async def test_a_patch_of_another_workspace_refuses_the_call(profiles: Profiles) -> None:
-    other = pb.ProfilePatch(profile="workspaces/bolt/profiles/ana")
+async def test_patches_of_who_cannot_be_fall_alone(profiles: Profiles) -> None:
+    bad = [
+        pb.ProfilePatch(profile=name)
+        for name in ("workspaces/bolt/profiles/ana", "workspaces/acme/profiles/a b", "", "ana")
+    ]
+
+    answer = await patched(profiles, a_patch(set={"n": 1}), *bad, a_patch(etag="1" * 65))
+
+    assert counts(answer) == (1, 0, 0, [1, 2, 3, 4, 5])
+    assert attributes(await get(profiles)) == {"n": 1}
+    assert len(await profiles.fetch("SELECT FROM profiles")) == 1
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        {"parent": "workspaces/acme/profiles/ana"},
+        {"request_id": "again"},
+        {"patches": []},
+        {"patches": [a_patch()] * 1001},
+    ],
+)
+async def test_a_call_that_makes_no_sense_is_refused(
+    profiles: Profiles, call: dict[str, Any]
+) -> None:
+    fit = {"parent": "workspaces/acme", "request_id": str(uuid4()), "patches": [a_patch()]}
 
     with pytest.raises(InvalidArgument):
-        await patched(profiles, a_patch(), other)
+        await profiles.profiles.PatchProfiles(pb.PatchProfilesRequest(**(fit | call)), None)
 
 
 async def test_a_token_lets_nothing_older_be_read(profiles: Profiles) -> None:

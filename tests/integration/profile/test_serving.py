@@ -104,7 +104,11 @@ async def test_a_write_is_seen_by_who_brings_its_token(house: Server) -> None:
     patch.set.update({"tier": "gold", "email": "ana@example.com"})
     wanted = profile_pb.PatchProfilesRequest(
         parent="workspaces/acme",
-        patches=[patch, profile_pb.ProfilePatch(profile=name, increment={"tier": 1})],
+        patches=[
+            patch,
+            profile_pb.ProfilePatch(profile=name, increment={"tier": 1}),
+            profile_pb.ProfilePatch(profile=f"{name}/"),
+        ],
         request_id=str(uuid4()),
     )
     process = await house.start()
@@ -125,6 +129,7 @@ async def test_a_write_is_seen_by_who_brings_its_token(house: Server) -> None:
 
     assert answers[0] == answers[1]
     assert answers[0].failed_patches[1].code == grpc.StatusCode.FAILED_PRECONDITION.value[0]
+    assert answers[0].failed_patches[2].code == grpc.StatusCode.INVALID_ARGUMENT.value[0]
     assert dict(ana.attributes) == {"tier": "gold", "visits": 1}
     assert visits.type == attribute_pb.Attribute.TYPE_NUMBER
 
