@@ -40,9 +40,11 @@ def listing(request: pb.ListProfilesRequest, now_us: int) -> Listing:
     workspace = workspace_of(request.parent, field="parent")
     column, descending = _order(request.order_by)
     if not request.filter:
-        return Listing(workspace, column, descending)
+        return Listing(workspace, column, descending, source=request.order_by)
     bound = compile_filter(request.filter).bind(now_us, first=2)
-    return Listing(workspace, column, descending, bound.sql, bound.parameters)
+    return Listing(
+        workspace, column, descending, bound.sql, bound.parameters, source=request.filter
+    )
 
 
 def place_key(wanted: Listing, last: Person) -> OrderKey:

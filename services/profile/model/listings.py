@@ -22,3 +22,5 @@ class Listing(NamedTuple):
     condition: str = "true"
     """SQL over `profiles AS p`, with its parameters from `$2` on."""
     parameters: Sequence[object] = ()
+    source: str = ""
+    """What the caller asked: the filter, or else the order."""

@@ -1,13 +1,15 @@
 """People as callers ask for them and change them, and what each did."""
 
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import TypeVar
 from uuid import UUID
 
+from asyncpg import exceptions as driver
 from beckon.errors.v1.error_reason_pb2 import ErrorReason
 
 from mesh.errors import Aborted
+from mesh.expressions import too_costly
 from mesh.postgres import Connection, Database
 from services.profile.convert.moments import micros
 from services.profile.model import HistoryEntry, PersonKey, Touched
@@ -115,9 +117,17 @@ class Writing:
 class Profiles:
     """Reads and changes people."""
 
-    def __init__(self, database: Database, definitions: Definitions, types: AttributeTypes) -> None:
-        """Take the pool, and what every change must know."""
+    def __init__(
+        self,
+        database: Database,
+        definitions: Definitions,
+        types: AttributeTypes,
+        *,
+        longest: timedelta = timedelta(seconds=4),
+    ) -> None:
+        """Take the pool, what every change must know, and for how long a page is looked for."""
         self._database = database
+        self._longest = longest
         self._definitions = definitions
         self._types = types
 
@@ -138,11 +148,21 @@ class Profiles:
             return await read_devices(connection, people)
 
     async def page(self, listing: Listing, after: Place | None, *, limit: int) -> list[Person]:
-        """Return the next people of a listing."""
+        """Return the next people of a listing.
+
+        Raises:
+            InvalidArgument: `EXPRESSION_TOO_COSTLY`: they are too few among too many. Called
+                unavailable, callers would make us look again.
+        """
         query = _list_query(listing, begins=after is None)
         values = (listing.workspace, *listing.parameters, limit, *(after or ()))
-        async with self._database.connection() as connection:
-            rows = await connection.fetch(query, *values)
+        seconds = self._longest.total_seconds()
+        async with self._database.transaction() as connection:
+            await connection.execute(f"SET LOCAL statement_timeout = {round(seconds * 1000)}")
+            try:
+                rows = await connection.fetch(query, *values)
+            except driver.QueryCanceledError:
+                raise too_costly(listing.source, f"{seconds:g} s of looking") from None
         return [person_of(row) for row in rows]
 
     async def run(self, work: Callable[[Writing], Awaitable[_T]], now: datetime) -> _T:

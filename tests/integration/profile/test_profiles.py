@@ -11,9 +11,12 @@ from google.protobuf.field_mask_pb2 import FieldMask
 from google.protobuf.json_format import MessageToDict
 
 from mesh.errors import Aborted, InvalidArgument, NotFound, Unavailable
+from services.profile.convert.listings import listing
+from services.profile.store import Profiles as Store
 from tests.integration.profile.world import NOW, Profiles, a_record, an_event
 
 ANA = "workspaces/acme/profiles/ana"
+MILLISECOND = timedelta(milliseconds=1)
 
 
 def a_profile(name: str = ANA, etag: str = "", /, **fields: object) -> pb.Profile:
@@ -478,3 +481,41 @@ async def test_an_event_is_shown_as_it_was_told(profiles: Profiles) -> None:
 
 async def test_nobody_has_no_history(profiles: Profiles) -> None:
     assert await history(profiles, 10) == [[]]
+
+
+async def test_who_asks_for_few_among_too_many_is_told(profiles: Profiles) -> None:
+    await profiles.fetch(
+        "INSERT INTO profiles (workspace, profile_id, shard, create_time, update_time)"
+        " SELECT 'acme', 'p' || n, 0, now(), now() FROM generate_series(1, 20000) AS n"
+    )
+    store = Store(profiles.database, profiles.definitions, profiles.types, longest=MILLISECOND)
+    request = pb.ListProfilesRequest(
+        parent="workspaces/acme", filter='profile.id.matches("x[0-9]+y")'
+    )
+
+    with pytest.raises(InvalidArgument) as refused:
+        await store.page(listing(request, 0), None, limit=10)
+
+    assert refused.value.reason == ErrorReason.ERROR_REASON_EXPRESSION_TOO_COSTLY
+    assert refused.value.metadata["expression"] == request.filter
+
+
+async def test_a_page_of_a_long_history_reads_no_more_than_it_shows(profiles: Profiles) -> None:
+    # One by one: they differ in when they were received, by which they are listed.
+    records = [
+        a_record(str(at), an_event(f"e{at}"), received=NOW + at * MICROSECOND) for at in range(400)
+    ]
+    await profiles.observe(*records)
+
+    rows = await profiles.fetch(
+        f"EXPLAIN (ANALYZE, FORMAT JSON) {_HISTORY}", "acme", ["ana"], "", *NEWEST, 11
+    )
+
+    assert max(rows_read(json.loads(rows[0][0])[0]["Plan"])) <= 12
+
+
+def rows_read(plan: dict[str, Any]) -> Iterator[float]:
+    """Yield how many rows each step of a plan has returned."""
+    yield plan["Actual Rows"] * plan["Actual Loops"]
+    for one in plan.get("Plans", ()):
+        yield from rows_read(one)
