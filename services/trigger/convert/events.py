@@ -84,13 +84,18 @@ def to_occurrence(record: LogRecord, event: Event) -> Occurrence:
         event_id=event.event_id,
         type=event.type,
         workspace=record.workspace,
-        profile=event.profile.rpartition("/")[2],
+        profile=profile_of(event),
         occur_time=occurred,
         receive_time=received,
         properties=_properties.decode(raw) if raw else _NOTHING,
         properties_json=raw or b"{}",
         trace=Trace(trace_id, parent, sampled),
     )
+
+
+def profile_of(event: Event) -> str:
+    """Return the id of the profile that an event is of."""
+    return event.profile.rpartition("/")[2]
 
 
 def named(event: Occurrence, profile: str) -> Occurrence:
@@ -188,7 +193,7 @@ def quarantined_event(
             _QUARANTINE, f"{record.workspace}/{alone.SerializeToString(deterministic=True).hex()}"
         ),
         workspace=record.workspace,
-        profile=event.profile.rpartition("/")[2],
+        profile=profile_of(event),
         event_id=event.event_id,
         type=event.type,
         error=error.SerializeToString(),

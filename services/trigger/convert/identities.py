@@ -13,6 +13,7 @@ from beckon.throttle.v1 import identity_service_pb2 as throttle_pb
 from mesh import tracing
 from mesh.ids import event_uid
 from mesh.names import format_name
+from services.trigger.convert.events import profile_of
 from services.trigger.convert.times import from_us
 from services.trigger.model import (
     Erasure,
@@ -64,7 +65,7 @@ _encode = msgspec.json.Encoder().encode
 
 def _to_identity(record: LogRecord, event: Event) -> Identity:
     told = _unions.decode(event.properties_json)
-    profile = event.profile.rpartition("/")[2]
+    profile = profile_of(event)
     return Identity(record.workspace, profile, tuple(told.member_ids), told.version)
 
 
