@@ -41,6 +41,17 @@ HOUR_US = 3_600_000_000
         ('{"a": 1} == profile.attributes.b', "a map or message is not available"),
         ("profile.attributes.a < null", ""),
         ('profile.attributes.l.exists(x, event_count("a", duration("1h")) > x)', "inside a loop"),
+        ('profile.attributes.l.exists(x, has_relation("follows", "ana"))', "inside a loop"),
+        ('profile.attributes.l.exists(x, relation_count("follows") > x)', "inside a loop"),
+        ('profile.attributes.l.exists(x, reachable("push"))', "inside a loop"),
+        (
+            "profile.attributes.l.exists(x, profile.attributes.l.exists(y, x > y))",
+            "a loop inside a loop goes through what x holds",
+        ),
+        (
+            "profile.attributes.l.exists(x, x.a.all(y, x.b.exists(z, y > z)))",
+            "a loop inside a loop goes through what y holds",
+        ),
         ("profile.locale", "gives"),
         ("recursion > 1", "undeclared reference to 'recursion'"),
     ],
@@ -52,6 +63,12 @@ def test_what_no_filter_may_hold_is_refused_with_its_place(source: str, said: st
     assert refused.value.reason == ErrorReason.ERROR_REASON_EXPRESSION_INVALID
     assert re.search(r"line \d+, column \d+", refused.value.message)
     assert said in refused.value.message
+
+
+def test_a_loop_goes_through_what_the_loop_around_it_finds() -> None:
+    found = compile_filter('profile.attributes.l.exists(x, x.tags[0].all(y, y == "new"))')
+
+    assert found.depends_on.attributes == {"l"}
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@
 """The macros that go through an attribute: `exists` and `all`."""
 
 from services.profile.convert.predicates.terms import Kind, Term
-from services.profile.convert.predicates.tree import Call, Constant, Loop, Name
+from services.profile.convert.predicates.tree import Call, Constant, Loop, Name, Node, Select
 from services.profile.convert.predicates.walk import Walk, least
 
 
@@ -13,6 +13,10 @@ def loop(walk: Walk, node: Loop) -> Term:
     over = walk.term(node.over)
     if not over.is_json:
         raise walk.refuse(node, "must go through an attribute")
+    if walk.variable and _root(node.over) != walk.variable:
+        # Lists of a thousand in each other are a billion steps, with every event of a person.
+        message = f"a loop inside a loop goes through what {walk.variable} holds"
+        raise walk.refuse(node, message)
     with walk.loop(node.variable) as (alias, inner):
         step = walk.bool(node.step.arguments[1])
     elements = (
@@ -32,6 +36,19 @@ def loop(walk: Walk, node: Loop) -> Term:
         f" WHEN {found} THEN {answer} WHEN bool_or(s.b IS NULL) THEN NULL"
         f" ELSE {otherwise} END FROM (SELECT {step} AS b {elements}) AS s) END",
     )
+
+
+def _root(node: Node) -> str:
+    """Return the variable that a path begins with; nothing where it is no path."""
+    match node:
+        case Name(name=name):
+            return name
+        case Select(operand=operand):
+            return _root(operand)
+        case Call(function="_[_]", arguments=(operand, _)):
+            return _root(operand)
+        case _:
+            return ""
 
 
 def _is_all(node: Loop) -> bool | None:

@@ -21,6 +21,7 @@ def event_sum(walk: Walk, node: Call) -> Term:
 
 
 def has_relation(walk: Walk, node: Call) -> Term:
+    _not_in_loop(walk, node, "relations cannot be looked up")
     kind, other = map(walk.word, node.arguments)
     walk.needs.relations.add(kind)
     sql = functions.has_relation(walk.slot(kind, "text"), walk.slot(other, "text"))
@@ -28,12 +29,14 @@ def has_relation(walk: Walk, node: Call) -> Term:
 
 
 def relation_count(walk: Walk, node: Call) -> Term:
+    _not_in_loop(walk, node, "relations cannot be counted")
     kind = walk.word(node.arguments[0])
     walk.needs.relations.add(kind)
     return Term(Kind.INT, functions.relation_count(walk.slot(kind, "text")))
 
 
 def reachable(walk: Walk, node: Call) -> Term:
+    _not_in_loop(walk, node, "reachable cannot be asked")
     channel = walk.word(node.arguments[0])
     if channel not in functions.CHANNELS:
         known = ", ".join(functions.CHANNELS)
@@ -47,9 +50,14 @@ def reachable(walk: Walk, node: Call) -> Term:
     return Term(Kind.BOOL, sql)
 
 
+def _not_in_loop(walk: Walk, node: Call, refusal: str) -> None:
+    """Refuse what would be asked of the database anew with every element, for one answer."""
+    if walk.variable:
+        raise walk.refuse(node, f"{refusal} inside a loop")
+
+
 def _event_window(walk: Walk, node: Call, kind: Node, window: Node) -> tuple[str, str]:
-    if walk.in_loop:
-        raise walk.refuse(node, "events cannot be counted inside a loop")
+    _not_in_loop(walk, node, "events cannot be counted")
     term = walk.term(window)
     span = literal_span(window)
     if span is None or not 0 < span <= functions.WINDOW_MAX_US:

@@ -30,14 +30,11 @@ class Walk:
         self.dues: list[str] = []
         self.variables: dict[str, Term] = {}
         self.time_sums = 0
+        self.variable = ""
+        """Of the loop around what is met now; empty outside of loops."""
         self._positions = tree.positions
         self._translate = translate
         self._loops = 0
-
-    @property
-    def in_loop(self) -> bool:
-        """Whether what is met now stands inside a loop."""
-        return self._loops > 0
 
     def term(self, node: Node) -> Term:
         made = self._translate(self, node)
@@ -75,12 +72,13 @@ class Walk:
         self._loops += 1
         alias, inner = f"e{self._loops}", list[str]()
         outer, self.dues = self.dues, inner
+        around, self.variable = self.variable, variable
         shadowed, self.variables = (
             self.variables,
             self.variables | {variable: json_term(f"{alias}.v")},
         )
         yield alias, inner
-        self.variables, self.dues = shadowed, outer
+        self.variables, self.dues, self.variable = shadowed, outer, around
         self._loops -= 1
 
     def refuse(self, node: Node, message: str) -> InvalidArgument:
