@@ -99,6 +99,13 @@ EXPECTED_IDS = (
 EXPECTED_SHARD = 816
 
 
+@given(WORKSPACES, st.lists(IDS))
+def test_ids_made_together_are_those_made_one_by_one(workspace: str, event_ids: list[str]) -> None:
+    assert ids.event_uids(workspace, event_ids) == [
+        ids.event_uid(workspace, event_id) for event_id in event_ids
+    ]
+
+
 @given(WORKSPACES, IDS, st.integers(1, 1024))
 def test_a_shard_is_in_bounds(workspace: str, profile: str, partitions: int) -> None:
     shard = ids.shard_of(workspace, profile)

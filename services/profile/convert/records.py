@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 from typing import NamedTuple
+from uuid import UUID
 
 from beckon.errors.v1.error_reason_pb2 import ErrorReason
 from beckon.ingest.v1 import event_pb2
@@ -11,7 +12,7 @@ from beckon.profile.v1 import observation_service_pb2 as pb
 from xxhash import xxh3_64_intdigest
 
 from mesh.errors import FieldViolation, InvalidArgument, invalid_field
-from mesh.ids import event_uid
+from mesh.ids import event_uids
 from mesh.names import ID_PATTERN, RESOURCE_ID_PATTERN
 from services.profile.convert.tokens import Token, parse_token
 from services.profile.model import DAY_US, Event, Refused
@@ -124,8 +125,9 @@ def _record(observed: pb.ObservedRecord, first_index: int) -> Record:
     refused: dict[int, Refused] = {}
     tokens: dict[Event, Token] = {}
     prefix = f"workspaces/{record.workspace}/profiles/"
-    for index, event in enumerate(record.events):
-        made = _event(event, index, place, prefix, record)
+    uids = event_uids(record.workspace, [event.event_id for event in record.events])
+    for index, (event, uid) in enumerate(zip(record.events, uids, strict=True)):
+        made = _event(event, uid, index, place, prefix, record)
         if isinstance(made, Refused):
             refused[index] = made
             continue
@@ -155,7 +157,12 @@ def _bad_record(record: event_pb2.LogRecord) -> Refused | None:
 
 
 def _event(
-    event: event_pb2.Event, index: int, place: Place, prefix: str, record: event_pb2.LogRecord
+    event: event_pb2.Event,
+    uid: UUID,
+    index: int,
+    place: Place,
+    prefix: str,
+    record: event_pb2.LogRecord,
 ) -> Event | Refused:
     event_id, kind, name, content = event.event_id, event.type, event.profile, event.properties_json
     profile_id = name[len(prefix) :]
@@ -180,7 +187,7 @@ def _event(
         place.receive_us,
         occur_us,
         fingerprint - _SIGN,
-        event_uid(record.workspace, event_id),
+        uid,
         place.log_partition,
         index,
         record.workspace,
