@@ -143,7 +143,8 @@ def _refusal_id(event: Event, claim: Claim) -> UUID:
 
 
 def _ids(content: str) -> Collection[str] | None:
-    value = json.loads(content)
+    # As floats: an integer of thousands of digits, which is no id either, cannot be read.
+    value = json.loads(content, parse_int=float)
     ids = [] if value is None else value if isinstance(value, list) else [value]
     if len(ids) > CLAIMS_MAX:
         return None

@@ -88,7 +88,8 @@ def operations(properties: str) -> Operations | Refused:
                 marked[name] = split(content)
             except NotAnObject:
                 return Refused(f"properties.${name}", "must be an object")
-    unset = json.loads(write.pop("$unset", _EMPTY_LIST))
+    # As floats: an integer of thousands of digits, which is no key either, cannot be read.
+    unset = json.loads(write.pop("$unset", _EMPTY_LIST), parse_int=float)
     if not isinstance(unset, list) or not all(isinstance(key, str) for key in unset):
         return Refused("properties.$unset", "must be a list of keys")
     return Operations(write, **marked, unset=unset)

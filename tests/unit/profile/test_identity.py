@@ -12,7 +12,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from mesh.names import ID_PATTERN
-from services.profile.model import DAY_US, Event, Facts, Profile
+from services.profile.model import DAY_US, Event, Facts, Profile, Refused
 from services.profile.model.persons import Claim, Edge, EdgeOrigin, EdgeState, Person, Recorded
 from services.profile.rules import identifying
 from services.profile.rules.identity import fold, part, roots, unite, uniting_edge
@@ -292,3 +292,12 @@ def test_an_id_has_the_form_that_ids_have_elsewhere() -> None:
 
     assert ID_PATTERN == r"[A-Za-z0-9._~@+:=-]{1,128}"
     assert identifying.claims_of(event) == (Claim("x" * 128, alias=True),)
+
+
+def test_a_number_that_python_does_not_read_is_no_id() -> None:
+    event = an_event(kind="identify", properties=f'{{"anonymous_id": {"1" * 5000}}}')
+
+    refused = identifying.claims_of(event)
+
+    assert isinstance(refused, Refused)
+    assert refused.field == "properties.anonymous_id"

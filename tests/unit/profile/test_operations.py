@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from services.profile.model import Facts, Refused
 from services.profile.model.attributes import AttributeType, TypeConflict
 from services.profile.rules import Types, patch, revise
-from services.profile.rules.operations import LIST_ITEMS_MAX, Operations
+from services.profile.rules.operations import LIST_ITEMS_MAX, Operations, operations
 
 # Each key has one kind of value, as in a workspace with settled types.
 numbers = st.integers(-(2**70), 2**70) | st.decimals(-1000, 1000, places=2).map(str).map(Decimal)
@@ -319,3 +319,10 @@ def test_a_workspace_has_only_so_many_attributes() -> None:
     assert isinstance(told("{}", '{"a": 1, "b": 2, "c": 3}', types), Refused)
     assert isinstance(told("{}", '{"a": 1, "b": 2, "old": 3}', types), Facts)
     assert isinstance(told("{}", '{"c": 1}', types), Refused)
+
+
+def test_a_number_that_python_does_not_read_is_no_list_of_keys() -> None:
+    refused = operations(f'{{"$unset": {"1" * 5000}}}')
+
+    assert isinstance(refused, Refused)
+    assert refused.field == "properties.$unset"
