@@ -125,6 +125,9 @@ class ObservationServicer(rpc.ObservationServiceServicer):
         events = [event for record in new for event in record.events]
         forgotten = [one for one in events if one.person in erased] if erased else []
         refusals = _refusals(new, turn.unkeepable, said, people)
+        for event in forgotten:
+            # What is refused is put aside to be looked at; of the erased nothing is kept.
+            refusals.pop(event, None)
         left_out = {*forgotten, *refusals}
         keepable = [one for one in events if one not in left_out] if left_out else events
         sorting = rules.sort_out(keepable, earlier, window_us=self._window_us)

@@ -14,6 +14,7 @@ from beckon.profile.v1 import profile_service_pb2 as profile_pb
 from beckon.profile.v1 import relation_service_pb2 as relation_pb
 
 from mesh.errors import Aborted, FailedPrecondition
+from services.profile.convert.tokens import token
 from services.profile.store import Turn
 from tests.integration.profile.forgetting import (
     PARENT,
@@ -340,3 +341,17 @@ async def test_unions_beside_an_erasure_leave_nothing(
         await forgetting.erase(ids[2])
         for one in ids:
             assert await traces(profiles, one) == THE_WORD
+
+
+async def test_late_events_that_are_bad_besides_are_not_put_aside(
+    profiles: Profiles, forgetting: Forgetting
+) -> None:
+    await forgetting.erase("ana-x")
+    behind = an_event("e1", profile="ana-x")
+    behind.consistency_token = token(("acme", "ana-x"), 5)
+    nonsense = an_event("e2", profile="ana-x", kind="identify", properties={"anonymous_id": 5})
+
+    answer = await profiles.observe(a_record("1", behind, nonsense))
+
+    assert list(answer.erased_events) == [0, 1]
+    assert not answer.failed_events
