@@ -32,7 +32,3 @@ CREATE TABLE tombstones (
     PRIMARY KEY (workspace, person_hash)
 );
 CREATE INDEX tombstones_refuse_until ON tombstones (refuse_until);
-
--- Finds the edges that name an id, whosoever they belong to now.
-CREATE INDEX merges_from_id ON merges (workspace, from_id);
-CREATE INDEX merges_into_id ON merges (workspace, into_id);

@@ -35,7 +35,8 @@ class ErasureServicer(rpc.ErasureServiceServicer):
 
     async def CreateErasure(self, request: pb.CreateErasureRequest, context: object) -> pb.Erasure:
         person, now = parse_name(request.profile, "profiles", field="profile"), self._clock.now()
-        order = Order(person, request.reason, now, now + self._refused_for)
+        reason = request.reason.replace("\0", "")
+        order = Order(person, reason, now, now + self._refused_for)
         act = self._eraser.count if request.validate_only else self._eraser.erase
         return convert.erasure(await act(order))
 

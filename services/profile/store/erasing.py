@@ -36,13 +36,24 @@ _STAND_IN = """
 INSERT INTO profiles (workspace, profile_id, shard, create_time, update_time)
 VALUES ($1, $2, $3, $4, $4) ON CONFLICT DO NOTHING
 """
-# Standings that were answered hold attributes. A record whose answer is gone is known by the
-# events of the others. Nothing that is older than the oldest answer needs to be looked for.
+# Standings that were answered hold attributes, also those of ids that were one with these when
+# they were answered. A record whose answer is gone is known by the events of the others. Nothing
+# that is older than the oldest answer needs to be looked for.
 _ANSWERS = """
+WITH RECURSIVE oldest (us) AS (SELECT min(receive_us) FROM answers), kin (id) AS (
+    SELECT unnest($2::text[]) COLLATE "C"
+    UNION
+    SELECT m.id FROM kin CROSS JOIN LATERAL (
+        SELECT into_id, state, undo_time FROM merges WHERE workspace = $1 AND from_id = kin.id
+        UNION ALL
+        SELECT from_id, state, undo_time FROM merges WHERE workspace = $1 AND into_id = kin.id
+    ) AS m (id, state, undo_time)
+    WHERE m.state = 1 OR m.undo_time >= to_timestamp((SELECT us FROM oldest) / 1e6)
+)
 DELETE FROM answers WHERE (receive_us, log_partition, log_position) IN (
-    SELECT DISTINCT receive_us, log_partition, log_position FROM history
-    WHERE workspace = $1 AND profile_id = ANY($2::text[])
-        AND receive_us >= (SELECT min(receive_us) FROM answers))
+    SELECT DISTINCT h.receive_us, h.log_partition, h.log_position
+    FROM kin JOIN history AS h ON h.workspace = $1 AND h.profile_id = kin.id
+        AND h.receive_us >= (SELECT us FROM oldest))
 """
 _HISTORY = "DELETE FROM history WHERE workspace = $1 AND profile_id = ANY($2::text[])"
 _COUNT_HISTORY = """

@@ -6,6 +6,7 @@ from uuid import uuid4
 
 import pytest
 from beckon.profile.v1 import erasure_service_pb2 as pb
+from beckon.profile.v1 import identity_service_pb2 as identity_pb
 from beckon.profile.v1 import profile_service_pb2 as profile_pb
 
 from mesh.errors import FailedPrecondition, InvalidArgument, NotFound
@@ -267,3 +268,30 @@ async def test_writers_are_told_by_which_erasure_they_are_refused(
     assert error.value.metadata == {"erasure": erasure.name}
     async with profiles.database.transaction() as db:
         await check_not_erased(db, [("acme", "ben"), ("bolt", "ana")])
+
+
+async def test_answers_about_who_was_one_with_the_person_are_gone_too(
+    profiles: Profiles, forgetting: Forgetting
+) -> None:
+    await some_people(profiles)
+    merge = await profiles.identity.MergeProfiles(
+        identity_pb.MergeProfilesRequest(
+            **{"from": f"{PARENT}/profiles/ana-x"}, into=f"{PARENT}/profiles/ben"
+        ),
+        None,
+    )
+    await profiles.observe(a_record("2", an_event("e5", profile="ben")), wanted=ORDERS)
+    assert "answers" in await traces(profiles, "ana-secret")
+    await profiles.identity.UnmergeProfiles(
+        identity_pb.UnmergeProfilesRequest(name=merge.name), None
+    )
+
+    await forgetting.erase("ana-x")
+
+    assert await traces(profiles, "ana-secret") == set()
+
+
+async def test_a_reason_that_holds_what_no_text_can_is_no_failure(forgetting: Forgetting) -> None:
+    erasure = await forgetting.erase("ana-x", reason="asked\0 by mail")
+
+    assert (await forgetting.get(erasure.name)).reason == "asked by mail"
