@@ -24,13 +24,18 @@ from services.profile.store.definitions import Definitions, Edition
 from services.profile.store.devices import read_devices
 from services.profile.store.rows import PERSON_COLUMNS, person_of
 
-# The first condition finds the weeks, the second the place within them.
+# Id by id: each gives its newest in the order of its index, and no more is read than is shown,
+# however long the history is. The first condition on the time finds the weeks, the second the
+# place within them.
 _HISTORY = """
-SELECT receive_us, log_index, event_uid, event_id, type, occur_us, properties
-FROM history
-WHERE workspace = $1 AND profile_id = ANY($2::text[]) AND ($3 = '' OR type = $3)
-    AND receive_us <= $4 AND (receive_us, log_index, event_uid) < ($4, $5, $6)
-ORDER BY receive_us DESC, log_index DESC, event_uid DESC LIMIT $7
+SELECT h.receive_us, h.log_index, h.event_uid, h.event_id, h.type, h.occur_us, h.properties
+FROM unnest($2::text[]) AS m (id) CROSS JOIN LATERAL (
+    SELECT * FROM history AS one
+    WHERE one.workspace = $1 AND one.profile_id = m.id AND ($3 = '' OR one.type = $3)
+        AND one.receive_us <= $4 AND (one.receive_us, one.log_index, one.event_uid) < ($4, $5, $6)
+    ORDER BY one.receive_us DESC, one.log_index DESC, one.event_uid DESC LIMIT $7
+) AS h
+ORDER BY h.receive_us DESC, h.log_index DESC, h.event_uid DESC LIMIT $7
 """
 
 # The first without locks, then with them.
