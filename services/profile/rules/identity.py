@@ -79,23 +79,36 @@ def sources(contributions: Mapping[str, Recorded]) -> dict[str, tuple[str, int]]
     }
 
 
-def rewrite(person: Person, member_id: str, facts: Facts) -> Person:
+def rewrite(
+    person: Person,
+    member_id: str,
+    facts: Facts,
+    *,
+    said: Collection[str] = (),
+    at_us: int = 0,
+) -> Person:
     """Return the person after a write under one of her ids, which made `facts` of the union's.
 
-    The id takes over what that changed and nothing else; the version grows by one.
+    The id takes over what that changed, and what was `said` under these keys though the
+    union says so already: it stays when the ids are parted. The version grows by one;
+    when there is nothing to take over it is this very person.
     """
+    version = person.profile.version + 1
     if not person.contributions:
-        return person._replace(
-            profile=person.profile._replace(version=person.profile.version + 1, facts=facts)
-        )
+        if person.profile.version and facts is person.profile.facts:
+            return person
+        return person._replace(profile=person.profile._replace(version=version, facts=facts))
     mine = person.contributions.get(member_id, Recorded())
     taken = take_over(mine.profile.facts, before=person.profile.facts, after=facts)
+    taken = say_again(taken, facts, said, at_us=at_us)
+    if taken == mine.profile.facts:
+        return person
     contributions = {
         **person.contributions,
         member_id: mine._replace(profile=mine.profile._replace(facts=taken)),
     }
     folded = fold_facts({key: one.profile.facts for key, one in contributions.items()})
-    profile = person.profile._replace(version=person.profile.version + 1, facts=folded)
+    profile = person.profile._replace(version=version, facts=folded)
     return person._replace(profile=profile, contributions=contributions)
 
 

@@ -73,9 +73,8 @@ def _apply(
     facts = patch(person.profile.facts, one.operations, at_us=at_us, types=types)
     if isinstance(facts, Refused):
         return facts
-    if known is not None and facts is known.profile.facts:
-        return known
-    return rewrite(person, one.key[1], facts)
+    said = {*one.operations.write, *one.operations.unset}
+    return rewrite(person, one.key[1], facts, said=said, at_us=at_us)
 
 
 def _next(person: Person, before: Person | None) -> Person:

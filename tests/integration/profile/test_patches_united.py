@@ -1,6 +1,7 @@
 """Makes sure that a person of several ids is read and written by any of them."""
 
 import asyncio
+import json
 
 import pytest
 from beckon.profile.v1 import profile_service_pb2 as pb
@@ -145,3 +146,18 @@ async def test_an_erased_person_is_not_created_again(profiles: Profiles) -> None
         await profiles.profiles.UpdateProfile(
             pb.UpdateProfileRequest(profile=message, allow_missing=True), None
         )
+
+
+async def test_what_the_other_id_says_already_is_said_by_this_one_too(profiles: Profiles) -> None:
+    await patched(profiles, a_patch("ana", set={"tier": "gold"}), a_patch("anon", set={"a": 1}))
+    await unite(profiles)
+    before = await get(profiles, "ana")
+
+    first = await patched(profiles, a_patch("anon", set={"tier": "gold"}))
+    again = await patched(profiles, a_patch("anon", set={"tier": "gold"}))
+
+    assert (counts(first), counts(again)) == ((0, 1, 0, []), (0, 0, 1, []))
+    assert json.loads(await own(profiles, "anon")) == {"a": 1, "tier": "gold"}
+    after = await get(profiles, "ana")
+    assert attributes(after) == attributes(before)
+    assert after.etag != before.etag
