@@ -91,12 +91,19 @@ def refusal_of_ours(error: "MeshError") -> Refusal:
 
 def explain(refusal: Refusal, *, service: str = "") -> Problem:
     """Return what a refusal means for who sits at the keyboard."""
-    hint = _HINTS.get(refusal.reason) or _HINTS_BY_CODE.get(refusal.code, "")
+    hint = (
+        _HINTS.get(refusal.reason)
+        or _HINTS_BY_CODE.get(refusal.code)
+        or next((hint for end, hint in _HINTS_BY_PATTERN.items() if end in refusal.message), "")
+    )
     message = refusal.message
     if not refusal.reason and refusal.code in {"UNAVAILABLE", "DEADLINE_EXCEEDED"}:
         # gRPC's own words: addresses, errno and the like.
         message = f"{service or 'the service'} does not answer ({refusal.message})"
-    details = [Detail(one.field, one.description) for one in refusal.violations]
+    details = [
+        Detail(one.field, one.description.removeprefix(f"{one.field}: "))
+        for one in refusal.violations
+    ]
     return Problem(
         message,
         reason=refusal.reason or refusal.code,
@@ -147,10 +154,18 @@ _HINTS: Mapping[str, str] = {
     "INTERNAL": "a bug: look for error id {errorId} in the service's log (`beckon status`)",
     "HOST_FORBIDDEN": "let the deployment's allow-list name {host}",
     "QUOTA_EXCEEDED": "send more slowly",
-    "ATTRIBUTE_TYPE_CONFLICT": "`beckon attributes list` shows the types; --type COLUMN=… converts",
+    "ATTRIBUTE_TYPE_CONFLICT": "`beckon attributes list` shows the types; KEY:=3 is a number,"
+    " KEY=3 is text; in an import --type COLUMN=… converts",
     "PERSON_ERASED": "who was erased stays so until the receipt says; take another id",
     "REQUEST_ID_REUSED": "what was imported under this progress was another file: --anew",
     "TOO_MANY_IDS": "at most 100 ids are one person: `beckon profiles merges` shows hers",
+}
+
+# What a service says of an id that is none ends with the pattern; these are its words.
+_HINTS_BY_PATTERN: Mapping[str, str] = {
+    "[0-9a-f-]{36}$`": "its id has 36 characters; whatever lists such things shows it",
+    "[a-z][a-z0-9-]{0,62}$`": "an id is a-z, 0-9 and -, begins with a letter, has at most 63",
+    "[a-z][a-z0-9_]{0,62}$`": "an id is a-z, 0-9 and _, begins with a letter, has at most 63",
 }
 
 _HINTS_BY_CODE: Mapping[str, str] = {

@@ -245,8 +245,9 @@ async def import_(
         anew=anew,
         unsure="",
         repeatable=True,
+        columns={"from", "to"} if kind else {"from", "kind", "to"},
         settings={"workspace": session.workspace, "batch": batch, "kind": kind},
-        noun="relations",
+        noun="relation",
         dry_run=False,
     )
     await run_import(session, options, relation, send)

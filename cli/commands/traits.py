@@ -73,7 +73,9 @@ async def create(
     session: Session,
     trait: Annotated[str, typer.Argument(help="Its id, snake_case: messages_this_month.")],
     *,
-    event: Annotated[str, typer.Option("--event", "-e", help="Events of which type.")],
+    event: Annotated[
+        str, typer.Option("--event-type", "--event", "-e", help="Events of which type.")
+    ],
     aggregate: Annotated[
         str,
         typer.Option(

@@ -2,6 +2,7 @@
 
 import asyncio
 import functools
+import shlex
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -108,6 +109,8 @@ def _announce(state: "State") -> None:
         typer.echo(f"  {name:<10} {address}")
     _around(state)
     typer.echo("\nIn another terminal:")
+    if state.folder.resolve() != Path(".beckon").resolve():
+        typer.echo(f"  export BECKON_STATE={shlex.quote(str(state.folder))}")
     typer.echo("  beckon apply -f examples/campaigns")
     typer.echo("  beckon inbox list")
     typer.secho("Ctrl-C stops everything.\n", bold=True)

@@ -81,6 +81,10 @@ class ColumnMap:
             "unset_empty": self.unset_empty,
         }
 
+    def mentioned(self) -> set[str]:
+        """Return the columns that somebody named, so that a table has to have them."""
+        return {self.id_column, *self.targets, *self.types, *self.operations}
+
     def id_of(self, row: Row) -> str:
         """Return whom a row is about.
 

@@ -61,7 +61,7 @@ class Refusals:
             details.append(Detail("and" if shown else "rows", more))
         hint = "" if self.file is not None else "--errors FILE takes them all, each with its reason"
         return Problem(
-            f"{count:,} rows were refused; {what}",
+            f"{count:,} row{' was' if count == 1 else 's were'} refused; {what}",
             reason="ROWS_REFUSED",
             details=details,
             hint=hint,

@@ -1,7 +1,7 @@
 """Reads CSV, JSON Lines and Parquet row by row; a row that cannot be read does not end the file."""
 
 import csv
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date, datetime
@@ -58,6 +58,8 @@ class Table:
     size: int
     """Bytes of a text, rows of a Parquet file: for progress."""
     rows: Iterator[Row]
+    columns: Collection[str] | None = None
+    """What every row has; None where each row says for itself."""
 
 
 def form_of(file: Path) -> Form:
@@ -87,14 +89,14 @@ def read(file: Path, *, delimiter: str = "") -> Iterator[Table]:
         yield _parquet(file)
         return
     with opened(str(file)) as source:
+        size = file.stat().st_size
         if form is Form.JSONL:
-            rows = _json_rows(source)
+            yield Table(size, _json_rows(source))
         else:
-            rows = _csv_rows(source, delimiter or ("\t" if ".tsv" in file.suffixes else ","))
-        yield Table(file.stat().st_size, rows)
+            yield _csv(source, size, delimiter or ("\t" if ".tsv" in file.suffixes else ","))
 
 
-def _csv_rows(source: Source, delimiter: str) -> Iterator[Row]:
+def _csv(source: Source, size: int, delimiter: str) -> Table:
     # The standard library's reader knows after each row where it is, and one bad row is no more
     # than that; pyarrow's is faster, but the services take ten times as long as either.
     texts = _Texts(source)
@@ -105,6 +107,12 @@ def _csv_rows(source: Source, delimiter: str) -> Iterator[Row]:
     columns = [name.strip() for name in head]
     if twice := {name for name in columns if columns.count(name) > 1}:
         raise Problem(f"columns are there twice: {', '.join(twice)}", reason="TABLE_INVALID")
+    return Table(size, _csv_rows(source, texts, reader, columns), columns)
+
+
+def _csv_rows(
+    source: Source, texts: "_Texts", reader: "Iterator[list[str]]", columns: Sequence[str]
+) -> Iterator[Row]:
     number = 0
     while True:
         texts.broken = ""
@@ -187,7 +195,7 @@ def _parquet(file: Path) -> Table:
                 number += 1
                 yield _plain_row(number, values)
 
-    return Table(table.metadata.num_rows, rows())
+    return Table(table.metadata.num_rows, rows(), table.schema_arrow.names)
 
 
 def parquet_library() -> Any:

@@ -1,6 +1,7 @@
 """Runs one import from the command line: opens what it needs, sends, and says how it went."""
 
-from collections.abc import Awaitable, Callable, Mapping
+import asyncio
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
@@ -15,7 +16,7 @@ from cli.session import Session
 from cli.tables.checkpoint import Checkpoint, Counts, open_checkpoint
 from cli.tables.engine import Importer, Outcome
 from cli.tables.refusals import Refusals, refusals_in
-from cli.tables.rows import Row, read
+from cli.tables.rows import Row, Table, read
 from mesh.clock import SystemClock
 
 Item = TypeVar("Item")
@@ -37,9 +38,12 @@ class Options:
     unsure: str
     repeatable: bool
     """Whether a batch done twice is as one done once."""
+    columns: Collection[str]
+    """Those that there have to be."""
     settings: Mapping[str, object]
     """All that decides what becomes of a row."""
     noun: str
+    """Of one thing that a row makes."""
     dry_run: bool
 
 
@@ -63,16 +67,36 @@ async def run_import(
     async def send_batch(number: int, items: list[Item]) -> Outcome:
         return await send(items, checkpoint.request_id(number))
 
-    with (
-        read(options.file, delimiter=options.delimiter) as table,
-        refusals_in(options.errors, checkpoint.state.errors_bytes) as refusals,
-        bar(session, "rows", table.size) as advance,
-    ):
-        importer = Importer(item_of, send_batch, checkpoint, refusals, advance)
-        await importer.run(table.rows, size=options.batch, parallel=options.parallel)
+    try:
+        with (
+            read(options.file, delimiter=options.delimiter) as table,
+            refusals_in(options.errors, checkpoint.state.errors_bytes) as refusals,
+            bar(session, "rows", table.size) as advance,
+        ):
+            _require_columns(options, table)
+            importer = Importer(item_of, send_batch, checkpoint, refusals, advance)
+            await importer.run(table.rows, size=options.batch, parallel=options.parallel)
+    except asyncio.CancelledError:
+        _tell_stopped(options, checkpoint)
+        raise
     checkpoint.complete()
     _tell_summary(session, options, checkpoint, importer.counts, perf_counter() - begun)
     _require_none_refused(options, checkpoint, refusals)
+
+
+def _require_columns(options: Options, table: Table) -> None:
+    """Tell a column that is misspelt from one that is empty.
+
+    Raises:
+        Problem: The table has no such column.
+    """
+    if table.columns is None:
+        return
+    if missing := sorted(set(options.columns) - set(table.columns)):
+        names = ", ".join(missing)
+        raise usage(
+            f"{options.file} has no column {names}", hint=f"it has {', '.join(table.columns)}"
+        )
 
 
 def _require_none_refused(options: Options, checkpoint: Checkpoint, refusals: Refusals) -> None:
@@ -142,16 +166,30 @@ def _tell_summary(
         return
     would = "would be " if options.dry_run else ""
     typer.echo(
-        f"{total.rows:,} rows: {total.created:,} {options.noun} {would}created,"
+        f"{_counted(total.rows, 'row')}: {_counted(total.created, options.noun)} {would}created,"
         f" {total.updated:,} {would}updated, {total.unchanged:,} unchanged,"
         f" {total.refused:,} refused"
     )
     earlier = total.rows - run.rows
     if earlier:
-        done = "all of it" if not run.rows else f"{earlier:,} rows of it"
+        done = "all of it" if not run.rows else f"{_counted(earlier, 'row')} of it"
         typer.secho(f"{done} by an earlier run ({_where(options)})", dim=True)
     if seconds >= 1:
         typer.secho(f"{seconds:.1f} s, {run.rows / seconds:,.0f} rows/s", dim=True)
+
+
+def _counted(count: int, noun: str) -> str:
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
+def _tell_stopped(options: Options, checkpoint: Checkpoint) -> None:
+    done = "nothing was written"
+    if not options.dry_run:
+        done = (
+            f"{_counted(checkpoint.state.counts.rows, 'row')} done;"
+            " the same command goes on from there, no row twice"
+        )
+    typer.echo(f"stopped: {done}", err=True)
 
 
 def _where(options: Options) -> str:

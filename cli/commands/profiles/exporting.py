@@ -11,6 +11,9 @@ from cli.output import as_dict
 from cli.problems import usage
 from cli.session import Session, command
 
+# None at all: a device, a pipe.
+_LINES = (".jsonl", ".ndjson", "")
+
 
 @command(
     app,
@@ -31,7 +34,7 @@ async def export(
     to: Annotated[
         Path | None,
         typer.Option(
-            "--to", help="Write here: of a segment as .jsonl, .csv or .parquet. Default: stdout."
+            "--to", help="Write here: .jsonl; a segment also as .csv or .parquet. Default: stdout."
         ),
     ] = None,
 ) -> None:
@@ -41,7 +44,13 @@ async def export(
     event, subscription, decision, delivery; of all ids that are this person.
     """
     if bool(profile) == bool(segment):
-        raise usage("whom?", hint="a profile, or --segment")
+        what = "one person and a segment" if profile else "whom?"
+        raise usage(what, hint="a profile, or --segment")
+    if profile and to is not None and to.suffix not in _LINES:
+        raise usage(
+            f"{to}: one person comes in JSON Lines, as each line is something else",
+            hint="name it .jsonl",
+        )
     count = await (
         _person(session, session.name("profiles", profile), to)
         if profile

@@ -132,8 +132,9 @@ async def import_(
         anew=anew,
         unsure=unsure,
         repeatable=columns.repeatable,
+        columns=columns.mentioned(),
         settings={"workspace": session.workspace, "batch": batch, **columns.settings()},
-        noun="profiles",
+        noun="profile",
         dry_run=dry_run,
     )
     await run_import(session, options, patch_of, send)

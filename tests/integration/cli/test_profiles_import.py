@@ -3,11 +3,12 @@
 import asyncio
 import json
 import os
+import signal
 import sys
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
-from subprocess import DEVNULL, PIPE, Popen
+from subprocess import PIPE, Popen
 from typing import Any
 
 import pyarrow as pa
@@ -33,7 +34,7 @@ def started(beckon: Beckon, *arguments: str) -> Popen[str]:
     """Start a command in a process of its own."""
     environ = {"BECKON_STATE": str(beckon.folder), "BECKON_WORKSPACE": beckon.workspace}
     command = [sys.executable, "-m", "cli", *arguments]
-    return Popen(command, env=os.environ | environ, stdout=PIPE, stderr=DEVNULL, text=True)
+    return Popen(command, env=os.environ | environ, stdout=PIPE, stderr=PIPE, text=True)
 
 
 def batches_done(progress: Path, count: int) -> Callable[[], bool]:
@@ -99,6 +100,19 @@ def test_refused_rows_are_named_and_all_others_are_in(beckon: Beckon, tmp_path: 
     assert len(errors.read_text().splitlines()) == len(refused)
 
 
+@pytest.mark.parametrize("how", [("--map", "mial=email"), ("--id", "nobody")])
+def test_a_misspelt_column_is_no_empty_one(
+    beckon: Beckon, tmp_path: Path, how: tuple[str, str]
+) -> None:
+    file = table(tmp_path, "id,mail\nana,ana@example.com\n")
+
+    answer = beckon("profiles", "import", file, *how, code=2)
+
+    assert "has no column" in answer.stderr
+    assert "it has id, mail" in answer.stderr
+    assert attributes(beckon) == {}
+
+
 def test_an_import_repeated_counts_nothing_twice(beckon: Beckon, tmp_path: Path) -> None:
     file = table(tmp_path, "id,points\n" + "".join(f"p-{n % 10},1\n" for n in range(100)))
     how = (
@@ -126,7 +140,7 @@ def test_an_import_repeated_counts_nothing_twice(beckon: Beckon, tmp_path: Path)
     assert set(map(str, attributes(beckon).values())) == {"{'points': 20}"}
 
 
-def test_an_import_killed_in_the_middle_goes_on_and_counts_every_row_once(
+def test_an_import_stopped_or_killed_goes_on_and_counts_every_row_once(
     beckon: Beckon, tmp_path: Path
 ) -> None:
     count = 20_000
@@ -134,14 +148,17 @@ def test_an_import_killed_in_the_middle_goes_on_and_counts_every_row_once(
     progress = Path(f"{file}.import")
     how = ("profiles", "import", file, "--operation", "points=increment", "--batch", "100")
 
-    for done in (10, 60):
+    said = {}
+    for done, by in ((10, signal.SIGINT), (60, signal.SIGKILL)):
         process = started(beckon, *how)
         asyncio.run(eventually(batches_done(progress, done)))
-        process.kill()
-        process.communicate()
+        process.send_signal(by)
+        _, said[by] = process.communicate()
     before = json.loads(progress.read_bytes())
     last = beckon(*how, "-o", "json").document
 
+    assert "the same command goes on from there" in said[signal.SIGINT]
+    assert "Traceback" not in said[signal.SIGINT]
     assert 0 < before["done_to"] < count // 100
     assert (last["rows"], last["created_count"]) == (count, 5000)
     assert last["earlier_rows"] == before["counts"]["rows"]

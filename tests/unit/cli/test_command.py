@@ -17,6 +17,7 @@ from cli.output import as_dict, enum_text
 from cli.problems import Problem, Refusal, explain
 from cli.session import Session, parse_targets
 from cli.traces import draw
+from mesh.errors import FieldViolation
 from stack.spans import Span
 
 COMMANDS = [
@@ -123,8 +124,9 @@ def test_help_loads_nothing_heavy() -> None:
         (["profiles", "import", "nowhere.csv", "--type", "a=b", "--target", "127.0.0.1:1"], 2),
         (["profiles", "erase", "ana", "--target", "127.0.0.1:1"], 2),
         (["profiles", "export", "--target", "127.0.0.1:1"], 2),
+        (["profiles", "export", "ana", "--to", "a.csv", "--target", "127.0.0.1:1"], 2),
         (["devices", "register", "a", "--platform", "x", "--token", "t", "--target", "a:1"], 2),
-        (["traits", "create", "a", "--event", "b", "--per", "year", "--target", "a:1"], 2),
+        (["traits", "create", "a", "--event-type", "b", "--per", "year", "--target", "a:1"], 2),
         (["segments", "update", "a", "--target", "a:1"], 2),
         (["demo", "--delay", "soon"], 2),
     ],
@@ -221,6 +223,33 @@ def test_a_refusal_comes_with_what_would_help() -> None:
     problem = explain(refusal)
 
     assert problem.hint == "the key of `ci` needs the scope `events:write`"
+
+
+@pytest.mark.parametrize(
+    ("name", "pattern", "hint"),
+    [
+        ("merges/x", "merges/[0-9a-f-]{36}$", "36 characters"),
+        ("segments/Bad", "segments/[a-z][a-z0-9-]{0,62}$", "a-z, 0-9 and -"),
+        ("traits/Bad", "traits/[a-z][a-z0-9_]{0,62}$", "a-z, 0-9 and _"),
+    ],
+)
+def test_who_misspells_an_id_is_told_how_ids_are_spelt(name: str, pattern: str, hint: str) -> None:
+    said = f"name: does not match regex pattern `^workspaces/[a-z][a-z0-9-]{{0,62}}/{pattern}`"
+    refusal = Refusal(code="INVALID_ARGUMENT", reason="FIELD_INVALID", message=said)
+
+    assert hint in explain(refusal).hint
+
+
+def test_a_field_is_named_once() -> None:
+    wrong = FieldViolation("kind", "kind: must be snake_case")
+    refusal = Refusal(
+        code="INVALID_ARGUMENT",
+        reason="FIELD_INVALID",
+        message="kind: must be snake_case",
+        violations=[wrong],
+    )
+
+    assert explain(refusal).details == ()
 
 
 def test_documents_have_the_protos_names() -> None:

@@ -309,3 +309,17 @@ def test_a_row_becomes_a_relation_with_its_other_columns_as_attributes() -> None
 def test_a_row_that_is_no_relation_is_refused(values: dict[str, str]) -> None:
     with pytest.raises(Unfit):
         relation_in(Row(1, values, 0), PARENT, "")
+
+
+@pytest.mark.parametrize("file_of", [as_csv, as_parquet])
+def test_a_table_says_its_columns_before_its_rows(
+    tmp_path: Path, file_of: Callable[[Path], Path]
+) -> None:
+    with read(file_of(tmp_path)) as table:
+        assert list(table.columns or ()) == ["id", "tier"]
+
+
+def test_columns_that_somebody_named_have_to_be_there() -> None:
+    wanted = columns("mail=email", types=["visits=number"], operations=["points=increment"])
+
+    assert wanted.mentioned() == {"id", "mail", "visits", "points"}
