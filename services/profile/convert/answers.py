@@ -119,13 +119,16 @@ def standing(asked: PersonKey, person: Person, traits: str = _NO_TRAITS) -> pb.S
         attributes_json=facts.attributes.encode(),
         time_zone=facts.time_zone,
         locale=facts.locale,
-        counters=[
-            pb.Standing.Counter(type=kind, count=count, first_time_us=first, last_time_us=last)
-            for kind, (count, first, last) in profile.counters.items()
-        ],
         first_seen_time_us=profile.first_seen_us,
         last_seen_time_us=profile.last_seen_us,
     )
+    for kind, (count, first_us, last_us) in profile.counters.items():
+        # Filled in where it stands: half the cost of one that is made apart and copied.
+        counter = message.counters.add()
+        counter.type = kind
+        counter.count = count
+        counter.first_time_us = first_us
+        counter.last_time_us = last_us
     if person.member_ids:
         message.member_ids.extend(person.member_ids)
         message.profile_id = person.key[1] if person.key != asked else ""
