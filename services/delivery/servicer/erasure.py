@@ -47,20 +47,18 @@ class ErasureServicer(rpc.ErasureServiceServicer):
     ) -> pb.ErasePeopleResponse:
         people = {parse_name(name, "profiles", field="profiles") for name in request.profiles}
         await self._erasures.mark(people, now=self._clock.now())
-        erased = await self._erasures.erase(people, now=self._clock.now())
+        erased = await self._erasures.erase(request.erasure, people, now=self._clock.now())
         if await self._recall(erased):
-            erased = await self._erasures.erase(people, now=self._clock.now())
+            erased = await self._erasures.erase(request.erasure, people, now=self._clock.now())
         if erased.busy:
             raise Unavailable(
                 ErrorReason.ERROR_REASON_DEPENDENCY_UNAVAILABLE,
-                "a provider is being handed a message to one of these people",
+                "a message to one of these people is being worked on",
                 metadata={"dependency": "provider"},
                 retry_delay=_RETRY_DELAY,
             )
         self._relay.forget(people)
-        return pb.ErasePeopleResponse(
-            counts={"deliveries": len(erased.found), "receipts": erased.receipts}
-        )
+        return pb.ErasePeopleResponse(counts=erased.counts)
 
     async def _recall(self, erased: Erased) -> bool:
         """Take out of our own lanes' hands what waits there; return whether to look again."""

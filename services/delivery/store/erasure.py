@@ -1,6 +1,6 @@
 """Forgetting people: their deliveries, and what others were yet to hear of them."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from datetime import datetime
 from typing import NamedTuple, TypeAlias
 from uuid import UUID
@@ -11,14 +11,20 @@ from services.delivery.model import NewDelivery, Peer, State
 Person: TypeAlias = tuple[str, str]
 """Workspace and profile id."""
 
-# In one order everywhere, so that nobody waits in a circle. Handed over and leased: a provider
-# may be getting it at this moment.
+# Busy is what was handed over and is leased, as a provider may be getting it at this moment, and
+# what somebody is changing: whoever settles many at once takes them in another order, and to wait
+# for each other would be to wait in a circle.
 _HOLD = f"""
-SELECT d.delivery_id,
-    d.state = {int(State.SENDING)} AND d.handed_over AND d.due_time > $3 AS is_busy
-FROM deliveries AS d
-JOIN unnest($1::text[], $2::text[]) AS w (workspace, profile) USING (workspace, profile)
-ORDER BY d.delivery_id FOR UPDATE OF d
+WITH theirs AS (
+    SELECT d.delivery_id FROM deliveries AS d
+    JOIN unnest($1::text[], $2::text[]) AS w (workspace, profile) USING (workspace, profile)
+), held AS (
+    SELECT delivery_id,
+        state = {int(State.SENDING)} AND handed_over AND due_time > $3 AS is_busy
+    FROM deliveries WHERE delivery_id IN (SELECT delivery_id FROM theirs)
+    FOR UPDATE SKIP LOCKED
+)
+SELECT delivery_id, coalesce(is_busy, true) FROM theirs LEFT JOIN held USING (delivery_id)
 """  # noqa: S608 — names and numbers of ours
 # Nobody is told: who would be told forgets the person as well.
 _STOP = f"""
@@ -70,6 +76,12 @@ _MARKED = f"""
 SELECT w.workspace, w.profile FROM unnest($1::text[], $2::text[]) AS w (workspace, profile)
 WHERE EXISTS (SELECT FROM tombstones AS t WHERE t.person_hash = {_HASH})
 """  # noqa: S608 — put together from constants
+_REMEMBER = """
+INSERT INTO erasures (erasure, deliveries, receipts, create_time) VALUES ($1, $2, $3, $4)
+ON CONFLICT (erasure) DO UPDATE SET deliveries = erasures.deliveries + excluded.deliveries,
+    receipts = erasures.receipts + excluded.receipts
+RETURNING deliveries, receipts
+"""
 
 
 class Erased(NamedTuple):
@@ -78,9 +90,10 @@ class Erased(NamedTuple):
     found: Collection[UUID]
     """All deliveries of the people."""
     busy: Collection[UUID]
-    """Those that a provider may be getting; while there are any nothing is removed."""
-    receipts: int
-    """What ingest was yet to hear."""
+    """Those that a provider may be getting, or that somebody is changing; while there are any
+    nothing is removed."""
+    counts: Mapping[str, int]
+    """How much was removed for the erasure, now or before, by kind."""
 
 
 class ErasureStore:
@@ -117,19 +130,22 @@ class ErasureStore:
         """Forget who was erased that long ago: nothing of theirs is on its way any more."""
         async with self._db.connection() as connection:
             await connection.execute("DELETE FROM tombstones WHERE create_time < $1", before)
+            await connection.execute("DELETE FROM erasures WHERE create_time < $1", before)
 
-    async def erase(self, people: Collection[Person], *, now: datetime) -> Erased:
+    async def erase(self, erasure: str, people: Collection[Person], *, now: datetime) -> Erased:
         """Remove all deliveries of the people, or, where some are busy, stop all others."""
         columns = _columns(people)
         async with self._db.transaction() as connection:
             rows = await connection.fetch(_HOLD, *columns, now)
             found, busy = [row[0] for row in rows], [row[0] for row in rows if row[1]]
             if busy:
-                # All or nothing is removed, so that what the last call counts is all there was.
                 await connection.execute(_STOP, [row[0] for row in rows if not row[1]])
-                return Erased(found, busy, 0)
+                return Erased(found, busy, {})
             await connection.execute(_DELETE, found)
-            return Erased(found, (), await _unsay(connection, columns))
+            receipts = await _unsay(connection, columns)
+            row = await connection.fetchrow(_REMEMBER, erasure, len(found), receipts, now)
+        assert row is not None
+        return Erased(found, (), dict(row))
 
 
 def _columns(people: Collection[Person]) -> tuple[list[str], list[str]]:

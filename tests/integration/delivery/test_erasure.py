@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
-from uuid import UUID
+from uuid import NAMESPACE_URL, UUID, uuid5
 
 import grpc
 import grpc.aio
@@ -36,6 +36,11 @@ from tests.integration.delivery.test_crash_points import (
 from tests.waiting import eventually
 
 SECOND = timedelta(seconds=1)
+
+
+def receipt_of(*people: str) -> str:
+    """Return the name of the receipt for an erasure of these people."""
+    return f"workspaces/w/erasures/{uuid5(NAMESPACE_URL, '/'.join(people))}"
 
 
 class Hearer:
@@ -89,8 +94,22 @@ class World:
 
     async def erase(self, *people: str) -> dict[str, int]:
         names = [f"workspaces/w/profiles/{one}" for one in people]
-        response = await self.servicer.ErasePeople(pb.ErasePeopleRequest(profiles=names), None)
+        request = pb.ErasePeopleRequest(profiles=names, erasure=receipt_of(*people))
+        response = await self.servicer.ErasePeople(request, None)
         return dict(response.counts)
+
+    async def erase_at_last(self, person: str) -> None:
+        """As who asks for it does: again, until it is answered."""
+
+        async def done() -> bool:
+            try:
+                await self.erase(person)
+            except Unavailable:
+                self.clock.advance(LEASE)
+                return False
+            return True
+
+        await eventually(done)
 
     async def left(self) -> list[tuple[str, str]]:
         async with self.db.connection() as connection:
@@ -136,6 +155,15 @@ async def test_deliveries_in_every_state_go_and_others_stay(world: World) -> Non
     assert {one for one, _ in await world.left()} == {"ana", "ben"}
     assert len(await world.left()) == 7
     assert await world.erase("ana") == {"deliveries": 0, "receipts": 0}
+
+
+async def test_a_repeat_after_a_lost_answer_counts_what_was_removed_before(world: World) -> None:
+    await ended(world, "ana")
+    await world.erase("ana")
+    await world.create("ana")
+
+    assert await world.erase("ana") == {"deliveries": 2, "receipts": 1}
+    assert await world.erase("ana") == {"deliveries": 2, "receipts": 1}
 
 
 async def test_nothing_that_names_the_person_is_left(world: World) -> None:
@@ -220,10 +248,10 @@ async def test_what_another_process_holds_is_not_sent_either_and_crashes_nothing
     world.lane.accept(held, reserved=0)
     elsewhere = ErasureStore(world.db)
 
-    await elsewhere.erase({("w", "ana")}, now=world.clock.now())
+    await elsewhere.erase(receipt_of("ana"), {("w", "ana")}, now=world.clock.now())
     await world.lane.turn()
     await world.lane.drain()
-    await elsewhere.erase({("w", "eve")}, now=world.clock.now() + LEASE)
+    await elsewhere.erase(receipt_of("eve"), {("w", "eve")}, now=world.clock.now() + LEASE)
     await world.settler.flush()
 
     gone = {str(one.delivery_id) for one in held if one.profile == "ana"}
@@ -233,17 +261,37 @@ async def test_what_another_process_holds_is_not_sent_either_and_crashes_nothing
     assert await world.left() == [("ben", "SENT")]
 
 
+async def test_an_erasure_waits_for_nobody_who_waits_for_it(world: World) -> None:
+    """Who settles many at once takes them in an order of its own."""
+    first, last = sorted(one.delivery_id for one in await world.create("ana", "ana"))
+    touch = "UPDATE deliveries SET error = 'x' WHERE delivery_id = $1"
+    refused = asyncio.Event()
+
+    async def erase() -> None:
+        with pytest.raises(Unavailable):
+            await world.erase("ana")
+        refused.set()
+
+    async def refused_or_waiting() -> bool:
+        async with world.db.connection() as connection:
+            waits = await connection.fetchval(
+                "SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted)"
+            )
+        return refused.is_set() or bool(waits)
+
+    async with asyncio.TaskGroup() as group, world.db.transaction() as settling:
+        await settling.execute(touch, last)
+        group.create_task(erase())
+        await eventually(refused_or_waiting)
+        await settling.execute(touch, first)
+
+    assert (await world.erase("ana"))["deliveries"] == 2
+
+
 async def test_erasures_beside_work_end_without_a_trace(world: World) -> None:
     people = [f"p{at}" for at in range(20)]
     for _ in range(3):
         await world.create(*people)
-
-    async def erase(person: str) -> None:
-        try:
-            await world.erase(person)
-        except Unavailable:
-            world.clock.advance(LEASE)
-            await world.erase(person)
 
     async def work() -> None:
         await world.lane.look()
@@ -251,7 +299,7 @@ async def test_erasures_beside_work_end_without_a_trace(world: World) -> None:
         await world.lane.drain()
         await world.settler.flush()
 
-    await asyncio.gather(work(), *(erase(one) for one in people[:10]))
+    await asyncio.gather(work(), *(world.erase_at_last(one) for one in people[:10]))
     await work()
 
     assert {one for one, _ in await world.left()} == set(people[10:])
@@ -293,7 +341,7 @@ async def test_creates_beside_an_erasure_leave_nothing(world: World) -> None:
                     delivery_pb.BatchCreateDeliveriesRequest(requests=requests), None
                 )
 
-        await asyncio.gather(*(create() for _ in range(3)), world.erase(person))
+        await asyncio.gather(*(create() for _ in range(3)), world.erase_at_last(person))
 
         assert await world.traces_of(person) == 0
 
@@ -317,7 +365,9 @@ async def test_over_the_wire_waiting_webhooks_of_the_erased_stay_unsent(
         await eventually(lambda: hooks.open == 1)
         await delivery.create(*others, last := a_delivery(profile="ben"))
 
-        request = pb.ErasePeopleRequest(profiles=["workspaces/w/profiles/ana"])
+        request = pb.ErasePeopleRequest(
+            profiles=["workspaces/w/profiles/ana"], erasure=receipt_of("ana")
+        )
         answer = await stub.ErasePeople(request)
         gate.set()
         await delivery.reaches(key_of(last), delivery_pb.Delivery.STATE_SENT)
