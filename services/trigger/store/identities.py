@@ -89,7 +89,8 @@ class IdentityStore:
             person = known.get(identity.profile, (identity.profile, 0))[0]
             if person != identity.profile and identity.profile not in members:
                 return None
-            sources = tuple(sorted({*members, *(known[one][0] for one in members if one in known)}))
+            kept = await _kept(connection, identity.workspace, members)
+            sources = tuple(sorted({*members, *kept}))
             rows = await connection.fetch(
                 f"SELECT * FROM enrollments WHERE {_JUDGED}",
                 *_people(identity, members, sources),
@@ -127,7 +128,8 @@ class IdentityStore:
         async with self._database.transaction() as connection:
             ids = {*gathered.sources, *gathered.members, identity.profile}
             await self._hold(connection, identity.workspace, ids)
-            if await _known(connection, identity) != gathered.known:
+            kept = await _kept(connection, identity.workspace, gathered.members)
+            if await _known(connection, identity) != gathered.known or kept - ids:
                 raise Conflict
             await _check(connection, gathered, people, now)
             await connection.execute(
@@ -165,9 +167,10 @@ class IdentityStore:
         """
         counts: dict[str, int] = {}
         async with self._database.transaction() as connection:
-            sources = await _sources(connection, erasure)
+            kept = await _kept(connection, erasure.workspace, erasure.profiles)
+            sources = sorted({*erasure.profiles, *kept})
             await self._hold(connection, erasure.workspace, sources)
-            if await _sources(connection, erasure) != sources:
+            if await _kept(connection, erasure.workspace, erasure.profiles) != kept:
                 raise Conflict
             people = [erasure.workspace, sources, list(erasure.profiles)]
             owed: int = await connection.fetchval(
@@ -220,6 +223,24 @@ def _moved(passage: Enrollment, profile: str) -> Enrollment:
         key=passage.key._replace(profile=profile),
         member="" if passage.origin == profile else passage.origin,
     )
+
+
+async def _kept(connection: Connection, workspace: str, members: Collection[str]) -> set[str]:
+    """Return under which other ids something is kept that was begun under these.
+
+    Mostly those that they go by. A turn may have known a person by a union of which the log has
+    yet to tell.
+    """
+    rows = await connection.fetch(
+        " UNION ".join(
+            f"SELECT profile FROM {table} WHERE workspace = $1 AND member <> ''"
+            " AND member = ANY($2::text[])"
+            for table in ("enrollments", "decisions", "entries", "identities")
+        ),
+        workspace,
+        list(members),
+    )
+    return {row["profile"] for row in rows}
 
 
 async def _known(connection: Connection, identity: Identity) -> dict[str, tuple[str, int]]:
@@ -283,16 +304,6 @@ async def _move(
         " SET entry_time = greatest(entries.entry_time, excluded.entry_time)",
         *arguments,
     )
-
-
-async def _sources(connection: Connection, erasure: Erasure) -> list[str]:
-    """Return the ids that the passages of people may be under."""
-    rows = await connection.fetch(
-        "SELECT profile FROM identities WHERE workspace = $1 AND member = ANY($2::text[])",
-        erasure.workspace,
-        list(erasure.profiles),
-    )
-    return sorted({*erasure.profiles, *(row["profile"] for row in rows)})
 
 
 async def _orphan(connection: Connection, erasure: Erasure, now: datetime) -> int:

@@ -362,6 +362,27 @@ async def test_a_chain_of_unions_ends_with_the_last(house: House) -> None:
     )
 
 
+async def test_what_was_begun_before_the_log_told_is_found_wherever_it_is_kept(
+    house: House,
+) -> None:
+    await house.launch(a_campaign(delay=600))
+    await unite(house, "bob", "ana", version=3)
+    await house.work()
+    # Of all that follows the log tells later.
+    house.memory.profile.part("ana", "bob")
+    house.memory.profile.unite("ana", "a1")
+    await house.append(an_event(id="cart", profile="a1"))
+    await house.work()
+
+    await house.append(*unmerged("ana", "bob", version=4), merged("ana", "a1", version=5))
+    await house.work()
+    house.clock.advance(seconds=600)
+    await house.work()
+
+    assert await states(house) == {"cart": SENT}
+    assert await states(house, "bob") == {}
+
+
 async def test_a_recipient_is_the_person_by_whatever_id_she_is_named(house: House) -> None:
     recipient = Recipient(event_property="owner")
     await house.launch(a_campaign(recipient=recipient))
