@@ -78,11 +78,17 @@ WHERE e.workspace = w.workspace AND e.from_member = w.from_id AND e.kind = w.kin
 """  # noqa: S608 — put together from constants
 
 
-def _some_of(table: str, end: str) -> str:
+def _some_of(table: str, here: str, there: str) -> str:
+    # By the key, and on from where the last ended: what is deleted is not gone over again.
     return f"""
-SELECT from_member, kind, to_member FROM {table} WHERE workspace = $1 AND {end} = ANY($2::text[])
-ORDER BY from_member, kind, to_member LIMIT $3
+SELECT from_member, kind, to_member FROM {table}
+WHERE workspace = $1 AND {here} = $2 AND (kind, {there}) > ($3, $4)
+ORDER BY kind, {there} LIMIT $5
 """  # noqa: S608 — put together from constants
+
+
+_FROM = _some_of("relations", "from_member", "to_member")
+_TO = _some_of("relations_in", "to_member", "from_member")
 
 
 class PutResult(NamedTuple):
@@ -132,7 +138,7 @@ class Relations:
         inserted = await _write(db, workspace, writes)
         touched = _touched(ends, [one.put.edge for one in writes])
         await segments.reevaluate(db, touched, edition, micros(now))
-        await check_not_erased(db, _people(workspace, [put.edge for put in good]))
+        await check_not_erased(db, _people(workspace, [put.edge for put in good]), now)
         # Of two who write a new edge at once only the first has made it; the second mostly says
         # the same, being a repeat.
         created = sum(one.is_new and one.put.edge in inserted for one in writes)
@@ -159,13 +165,23 @@ async def erase(db: Connection, workspace: str, person_id: str) -> dict[str, int
     Before the profile itself goes: it knows the ids.
     """
     person = (workspace, person_id)
-    ids = list((await find(db, [person]))[person].member_ids)
     deleted = 0
-    for table, end in (("relations", "from_member"), ("relations_in", "to_member")):
-        while rows := await db.fetch(_some_of(table, end), workspace, ids, _ERASE_MAX):
-            await _remove(db, workspace, [Edge(*row) for row in rows])
-            deleted += len(rows)
+    for member in sorted((await find(db, [person]))[person].member_ids):
+        deleted += await _erase_from(db, _FROM, workspace, member)
+        deleted += await _erase_from(db, _TO, workspace, member)
     return {"relations": deleted}
+
+
+async def _erase_from(db: Connection, query: str, workspace: str, member_id: str) -> int:
+    """Delete the edges of one id that a query of `_some_of` finds; return how many."""
+    deleted, place = 0, ("", "")
+    while rows := await db.fetch(query, workspace, member_id, *place, _ERASE_MAX):
+        edges = [Edge(*row) for row in rows]
+        await _remove(db, workspace, sorted(edges))
+        last = edges[-1]
+        place = last.kind, last.to_id if last.from_id == member_id else last.from_id
+        deleted += len(edges)
+    return deleted
 
 
 def _concerns(edition: Edition, workspace: str) -> bool:
