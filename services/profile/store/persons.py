@@ -148,16 +148,17 @@ async def load(
         if name:
             pointers[row[0], row[1]] = (row[0], name)
         else:
-            people[row[0], row[1]] = person_of(row)
+            person = person_of(row)
+            people[person.key] = person
     if lock:
         people = await _named(db, people.keys() | set(pointers.values()), _HOLD)
     elif pointers:
         people |= await _named(db, set(pointers.values()) - people.keys(), query)
     for key, name_key in pointers.items():
-        person = people.get(name_key)
-        if person is None or key[1] not in person.member_ids:
+        named = people.get(name_key)
+        if named is None or key[1] not in named.member_ids:
             raise _faster()
-        people[key] = person
+        people[key] = named
     united = {person.key: person for person in people.values() if person.member_ids}
     if united and contributions:
         whole = await _with_contributions(db, united)

@@ -30,21 +30,36 @@ _COUNTERS = msgspec.json.Decoder(dict[str, Counter])
 _JSON = msgspec.json.Encoder()
 
 
-def profile_of(row: asyncpg.Record) -> Profile:
-    """Return the person in a row of `PROFILE_COLUMNS`."""
-    facts = Facts(row[9], row[5], row[6], row[7], row[8], row[11])
-    return Profile(row[2], facts, _COUNTERS.decode(row[10]), row[3], row[4], row[12])
-
-
 def person_of(row: asyncpg.Record) -> Person:
     """Return the person in a row of `PERSON_COLUMNS`, without contributions."""
+    # All at once: column by column costs a third more.
+    (
+        workspace,
+        profile_id,
+        version,
+        first_us,
+        last_us,
+        email,
+        phone,
+        time_zone,
+        locale,
+        attributes,
+        counters,
+        times,
+        traits,
+        create_time,
+        update_time,
+        member_ids,
+        _,
+    ) = row
+    facts = Facts(attributes, email, phone, time_zone, locale, times)
     return Person(
-        (row[0], row[1]),
-        profile_of(row),
-        tuple(row[15]),
+        (workspace, profile_id),
+        Profile(version, facts, _COUNTERS.decode(counters), first_us, last_us, traits),
+        tuple(member_ids),
         _NOTHING,
-        row[13] or NEVER,
-        row[14] or NEVER,
+        create_time or NEVER,
+        update_time or NEVER,
     )
 
 
