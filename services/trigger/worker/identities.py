@@ -87,7 +87,7 @@ class Identities:
         for _ in range(_ATTEMPTS_MAX):
             now = self._clock.now()
             gathered = await self._store.gather(identity, now=now)
-            if gathered is None:
+            if gathered is None or (tell and _is_done(identity, gathered)):
                 return
             united = await self._judge(identity, gathered)
             # What was read off a standing is told to others when the log tells it.
@@ -201,3 +201,15 @@ class Identities:
 
 def _too_fast() -> Aborted:
     return Aborted(ErrorReason.ERROR_REASON_CONFLICT, "passages change faster than people")
+
+
+def _is_done(identity: Identity, gathered: Gathered) -> bool:
+    """Say whether this was carried out before, or is older than all that is known.
+
+    Each commit about people makes the turns that know them judge again. A turn whose commit fails
+    is told everything anew: done anew, two lanes would make each other fail for ever.
+    """
+    done = identity.profile, identity.version
+    return all(gathered.known.get(one) == done for one in gathered.members) and all(
+        key.profile == identity.profile for key, _ in gathered.revisions
+    )

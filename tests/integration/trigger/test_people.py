@@ -85,6 +85,15 @@ async def states(house: House, profile: str = "ana") -> dict[str, int]:
     return {one.event_id: one.state for one in await house.decided(profile)}
 
 
+async def turn_of(house: House, partition: int) -> int:
+    """Return how many commits have judged the people of a partition."""
+    async with house.database.connection() as connection:
+        turn: int = await connection.fetchval(
+            "SELECT turn FROM log_positions WHERE partition = $1", partition
+        )
+    return turn
+
+
 async def unite(house: House, root: str, *others: str, version: int = 1) -> None:
     """Unite ids in profile, and let the log tell."""
     house.memory.profile.unite(root, *others)
@@ -469,6 +478,22 @@ async def test_a_crash_around_the_commit_of_the_turn_repeats_the_union(
 
     assert sorted((await states(house)).values()) == [REFUSED, WAITING]
     assert len(house.memory.throttle.identities) == 1
+
+
+async def test_a_union_that_is_told_again_makes_nobody_judge_again(house: House) -> None:
+    """Else two lanes that are told much of the same people would fail each other for ever."""
+    a1, ana = of_partition(0), of_partition(1)
+    await house.launch(a_campaign(delay=600))
+    await unite(house, ana, a1)
+    await house.work()
+    before = await turn_of(house, 0)
+
+    again = merged(ana, a1)
+    again.event_id = "again"
+    await house.append(again)
+    await house.work()
+
+    assert await turn_of(house, 0) == before
 
 
 async def test_two_workers_cannot_let_one_person_enter_twice(house: House) -> None:
