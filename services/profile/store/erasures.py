@@ -93,7 +93,7 @@ async def was_overtaken(
     return version != erasures_version and bool(await _find(db, created, None))
 
 
-async def check_not_erased(db: Connection, people: Collection[PersonKey]) -> None:
+async def check_not_erased(db: Connection, people: Collection[PersonKey], now: datetime) -> None:
     """Refuse writes about people who were erased.
 
     To be called after the writes, in their transaction: an erasure that goes on at the same
@@ -103,7 +103,7 @@ async def check_not_erased(db: Connection, people: Collection[PersonKey]) -> Non
         FailedPrecondition: One of the people was erased and is refused still.
     """
     await db.execute("SELECT pg_advisory_xact_lock_shared($1)", LAST_WRITES)
-    for (workspace, _), erasure_id in (await _find(db, people, None)).items():
+    for (workspace, _), erasure_id in (await _find(db, people, now)).items():
         name = format_name(workspace, "erasures", str(erasure_id))
         raise FailedPrecondition(
             ErrorReason.ERROR_REASON_PERSON_ERASED,

@@ -62,7 +62,7 @@ class Merges:
             await unity.change(db, [_union(edge, kept, gone)], edition, now)
             created = [key for key in (into, other) if key not in people]
             if created:
-                await erasures.check_not_erased(db, created)
+                await erasures.check_not_erased(db, created, now)
             return edge
 
         return await self._run(work)

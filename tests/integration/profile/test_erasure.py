@@ -263,11 +263,13 @@ async def test_writers_are_told_by_which_erasure_they_are_refused(
 
     with pytest.raises(FailedPrecondition) as error:
         async with profiles.database.transaction() as db:
-            await check_not_erased(db, [("acme", "ben"), ("acme", "ana")])
+            await check_not_erased(db, [("acme", "ben"), ("acme", "ana")], NOW)
 
     assert error.value.metadata == {"erasure": erasure.name}
     async with profiles.database.transaction() as db:
-        await check_not_erased(db, [("acme", "ben"), ("bolt", "ana")])
+        await check_not_erased(db, [("acme", "ben"), ("bolt", "ana")], NOW)
+        # Though nobody has swept up yet.
+        await check_not_erased(db, [("acme", "ana")], NOW + REFUSED_FOR)
 
 
 async def test_answers_about_who_was_one_with_the_person_are_gone_too(

@@ -140,7 +140,7 @@ class Turn:
             await self._record([_Change(device_id, source, target, TransferReason.REGISTERED)])
         await self._make_room(person)
         await self._touch({person} | ({source[0]} if source is not None else set()))
-        await check_not_erased(self._db, [key])
+        await check_not_erased(self._db, [key], self._now)
         return person, await self._one(person, device_id)
 
     async def release(self, key: PersonKey, device_id: UUID) -> tuple[PersonKey, Device] | None:
