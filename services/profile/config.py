@@ -83,7 +83,8 @@ class Config:
         integer(least=10, most=520),
         default=57,
         doc="Whole weeks for which history is kept beyond the running one, by time of receipt:"
-        " 57 is 399 days. Older weeks are dropped, and log records of them refused",
+        " 57 is 399 days. Older weeks are dropped, and log records of them refused. How devices"
+        " changed hands is kept as long",
     )
     erasure_days: int = setting(
         "PROFILE_ERASURE_DAYS",

@@ -22,6 +22,11 @@ WHERE c.relnamespace = current_schema()::regnamespace AND c.relkind = 'r'
     AND c.relname ~ '^history_[0-9]{8}$' AND c.relname < $1
 ORDER BY 1
 """
+# Whose they are changes when people are united, and with it the key.
+_FORGET_TRANSFERS = """
+DELETE FROM device_transfers WHERE ctid = ANY(ARRAY(
+    SELECT ctid FROM device_transfers WHERE transfer_time < $1 LIMIT $2 FOR UPDATE SKIP LOCKED))
+"""
 
 
 class Retention:
@@ -51,6 +56,12 @@ class Retention:
             finally:
                 await db.execute("SELECT pg_advisory_unlock($1)", _ONE_KEEPER)
         return [row[0] for row in rows]
+
+    async def forget_transfers(self, before: datetime, *, limit: int) -> int:
+        """Delete how devices changed hands before then, at most `limit` rows; return how many."""
+        async with self._database.connection() as db:
+            status = await db.execute(_FORGET_TRANSFERS, before, limit)
+        return int(status.rpartition(" ")[2])
 
     async def forget_replies(self, *, limit: int = 10_000) -> int:
         """Delete remembered answers to requests, a day old, at most `limit`; return how many."""

@@ -75,6 +75,8 @@ class Housekeeper:
         await self._store.make_weeks(range(week, week + self._weeks_ahead + 1))
         await _all_of(partial(self._store.forget_answers, before=now - self._answers_kept))
         await _all_of(self._retention.forget_replies)
+        kept_since = now - self._weeks_kept * _WEEK
+        await _all_of(partial(self._retention.forget_transfers, kept_since))
         await _all_of(partial(self._erasures.forget_tombstones, now))
         # Last: it may have to wait for somebody who has been reading for long.
         oldest = oldest_week(micros(now), weeks=self._weeks_kept)

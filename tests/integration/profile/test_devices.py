@@ -16,6 +16,7 @@ from services.profile.convert.moments import micros
 from services.profile.model.devices import DEVICES_MAX
 from services.profile.rules.devices import usable
 from services.profile.store import devices as device_store
+from services.profile.store.retention import Retention
 from services.profile.worker.devices import DeviceExpirer
 from stack.servers import Postgres
 from tests.integration.profile.neighbours import (
@@ -368,6 +369,19 @@ async def test_the_erased_leave_no_device_and_no_name(world: Neighbours) -> None
     for table in ("devices", "device_owners", "device_transfers"):
         rows = await world.fetch(f"SELECT t::text AS line FROM {table} AS t")
         assert not [row for row in rows if "ben" in row["line"]]
+
+
+async def test_how_devices_changed_hands_long_ago_is_let_go_of(world: Neighbours) -> None:
+    await world.register("ana")
+    world.clock.advance(timedelta(days=1))
+    await world.register("ben")
+
+    forgotten = await Retention(world.database).forget_transfers(NOW + timedelta(hours=1), limit=9)
+
+    assert forgotten == 1
+    assert await world.transfers("ana") == [("ana", "ben", "registered")]
+    assert await world.transfers("ben") == [("ana", "ben", "registered")]
+    assert await tokens(world, "ben") == [["t1"]]
 
 
 @pytest.mark.parametrize(
