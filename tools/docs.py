@@ -25,6 +25,7 @@ from google.protobuf.descriptor_pb2 import (
 )
 from prometheus_client.metrics import MetricWrapperBase
 
+from cli.manifests import schema
 from mesh import metrics
 from mesh.settings import Setting, settings_of, size
 from stack import plan
@@ -72,7 +73,13 @@ def fresh(path: Path, text: str) -> bool:
 def pages() -> Mapping[Path, str]:
     """Return every generated page."""
     made = {"config": config(), "errors": errors(), "metrics": metrics_page(), "api": api()}
-    return {DOCS / f"{name}.md": GENERATED + text for name, text in made.items()}
+    written = {DOCS / f"{name}.md": GENERATED + text for name, text in made.items()}
+    return written | {DOCS / "schema" / "beckon.schema.json": manifests()}
+
+
+def manifests() -> str:
+    """Return the schema of manifests, as read from the protos as they are now."""
+    return schema.text(schema.build(schema.read_comments(schema.PROTOS)))
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

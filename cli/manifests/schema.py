@@ -1,12 +1,10 @@
 """Publishes what manifests may say as a JSON schema, out of the protos: for editors.
 
-`python -m cli.manifests.schema > docs/schema/beckon.schema.json`, from a checkout: its protos hold
-the comments.
+`make gen` writes it to docs/schema/beckon.schema.json; the protos of a checkout hold the comments.
 """
 
 import json
 import re
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -181,7 +179,3 @@ def _rules(field: FieldDescriptor) -> validate_pb2.FieldRules:
     extension: Any = validate_pb2.field
     rules: validate_pb2.FieldRules = field.GetOptions().Extensions[extension]
     return rules
-
-
-if __name__ == "__main__":
-    sys.stdout.write(text(build(read_comments(PROTOS))))
