@@ -9,9 +9,15 @@ import pytest_asyncio
 from hypothesis import HealthCheck, settings
 
 from stack.servers import Postgres, Redis
+from tests.effort import EFFORT
 
 # Two shared cores: how long an example takes says nothing about the code.
-settings.register_profile("house", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile(
+    "house",
+    deadline=None,
+    derandomize=EFFORT == 1,
+    suppress_health_check=[HealthCheck.too_slow],
+)
 settings.load_profile("house")
 
 _numbers = count(1)

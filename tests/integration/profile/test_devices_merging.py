@@ -8,6 +8,7 @@ import pytest
 from beckon.profile.v1 import identity_service_pb2 as pb
 
 from mesh.errors import Aborted
+from tests.effort import examples
 from tests.integration.profile.neighbours import Neighbours, an_edge, named
 from tests.integration.profile.world import Profiles
 
@@ -54,7 +55,7 @@ async def test_united_people_share_devices_until_they_are_parted(
     assert [await world.related(one) for one in ("ana", "anon")] == [[], ["ben"]]
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", range(examples(2)))
 async def test_whoever_is_faster_a_token_is_one_person_s(
     profiles: Profiles, world: Neighbours, seed: int
 ) -> None:

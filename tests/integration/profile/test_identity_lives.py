@@ -9,6 +9,7 @@ from google.protobuf.json_format import MessageToDict
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tests.effort import examples
 from tests.integration.profile.test_identity import get, merge, named, unmerge
 from tests.integration.profile.world import NOW, Profiles, a_record, an_event, micros
 from tests.unit.profile.builders import an_event as a_naive_event
@@ -109,7 +110,9 @@ class Life:
 
 
 @settings(
-    max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None
+    max_examples=examples(25),
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+    deadline=None,
 )
 @given(st.data())
 async def test_the_books_say_what_a_naive_fold_says(

@@ -16,6 +16,7 @@ from mesh.errors import NotFound
 from services.profile.convert.moments import micros
 from services.profile.rules.devices import usable
 from services.profile.store import devices as device_store
+from tests.effort import examples
 from tests.integration.profile.neighbours import Neighbours, an_edge, named, short
 from tests.integration.profile.test_relations import MIRRORED
 
@@ -66,7 +67,9 @@ relation_doings = st.lists(
     max_size=20,
 )
 few = settings(
-    max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None
+    max_examples=examples(20),
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+    deadline=None,
 )
 
 

@@ -21,6 +21,7 @@ from mesh.errors import InvalidArgument
 from services.profile.convert.predicates import compile_filter, environment
 from services.profile.model.segments import Binding
 from services.profile.store import SCHEMA
+from tests.effort import examples
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -347,7 +348,7 @@ filters = st.recursive(
 )
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=examples(200), deadline=None, suppress_health_check=list(HealthCheck))
 @given(source=filters, person=people)
 def test_a_filter_holds_in_sql_exactly_where_the_library_says_true(
     asked: Asked, source: str, person: dict[str, Any]

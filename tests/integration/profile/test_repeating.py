@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from mesh.errors import Unavailable
 from services.profile.store import Turn
+from tests.effort import examples
 from tests.integration.profile.world import NOW, Profiles, a_record, an_event
 
 ORDERS = ["order_placed"]
@@ -323,7 +324,9 @@ STREAM = [
 
 
 @settings(
-    max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None
+    max_examples=examples(25),
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+    deadline=None,
 )
 @given(st.data())
 async def test_any_cutting_and_repeating_of_the_log_ends_the_same(

@@ -15,6 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from services.profile.store import connect
+from tests.effort import examples
 from tests.integration.profile.segmenting import Segments
 from tests.integration.profile.world import NOW, Profiles
 
@@ -195,7 +196,7 @@ class Life:
         self.model.written.setdefault(person, {})
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=examples(15), deadline=None, suppress_health_check=list(HealthCheck))
 @given(script=actions)
 def test_segments_hold_whom_a_look_at_everybody_finds(
     database_url: str, script: list[tuple[str, object, object]]

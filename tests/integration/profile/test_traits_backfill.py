@@ -16,6 +16,7 @@ from beckon.profile.v1 import identity_service_pb2 as identity_pb
 from beckon.profile.v1 import trait_service_pb2 as pb
 
 from mesh.errors import MeshError
+from tests.effort import examples
 from tests.integration.profile.reckoning import DAY, a_trait, declare, get, keep, kept
 from tests.integration.profile.world import NOW, Profiles, a_record, an_event
 from tests.waiting import eventually
@@ -109,7 +110,7 @@ async def everybody(profiles: Profiles) -> list[str]:
     return [row[0] for row in rows]
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", range(examples(2)))
 async def test_a_backfill_among_streaming_events_comes_to_the_same(
     profiles: Profiles, seed: int
 ) -> None:
