@@ -7,7 +7,8 @@ FROM (
         -- beckon.profile.v1.Attribute.Type
         CASE jsonb_typeof(a.value)
             WHEN 'string' THEN
-                CASE WHEN a.value #>> '{}' ~ '^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,9})?(Z|[+-]\d\d:\d\d)$'
+                -- The pattern is dear, and most texts need not be held against it.
+                CASE WHEN a.value::text LIKE '"____-__-__T%' AND a.value #>> '{}' ~ '^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,9})?(Z|[+-]\d\d:\d\d)$'
                     THEN 4 ELSE 1 END
             WHEN 'number' THEN 2
             WHEN 'boolean' THEN 3
@@ -15,8 +16,8 @@ FROM (
             WHEN 'object' THEN 6
         END AS type
     FROM profiles AS p CROSS JOIN LATERAL jsonb_each(p.attributes) AS a
-    WHERE jsonb_typeof(a.value) <> 'null' AND a.key ~ '^[^/$][^/]{0,127}$'
     GROUP BY p.workspace, a.key, type
 ) AS known
+WHERE type IS NOT NULL AND key ~ '^[^/$][^/]{0,127}$'
 ORDER BY workspace, key, people DESC, type
 ON CONFLICT DO NOTHING;
