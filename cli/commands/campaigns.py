@@ -111,15 +111,11 @@ def _moved(session: Session, campaign: "Campaign") -> None:
 
 
 def _show(session: Session, campaign: "Campaign") -> None:
-    if session.json:
-        write_json(as_dict(campaign))
-        return
     from cli.manifests.kinds import CAMPAIGN
-    from cli.manifests.write import to_yaml
+    from cli.manifests.show import show
 
-    typer.echo(to_yaml(CAMPAIGN, campaign), nl=False)
-    typer.secho(
-        f"# version {campaign.version}, changed {time_text(campaign.update_time)},"
-        f" launched {time_text(campaign.launch_time)}",
-        dim=True,
+    note = (
+        f"version {campaign.version}, changed {time_text(campaign.update_time)},"
+        f" launched {time_text(campaign.launch_time)}"
     )
+    show(session, CAMPAIGN, campaign, note=note)

@@ -48,17 +48,14 @@ async def get(session: Session, segment: SegmentArgument) -> None:
     """Show one segment, with how far its building is."""
     from beckon.profile.v1 import segment_service_pb2 as pb
 
+    from cli.manifests.kinds import SEGMENT
+    from cli.manifests.show import show
+
     stub = await _stub(session)
     found = await stub.GetSegment(pb.GetSegmentRequest(name=session.name("segments", segment)))
-    if session.json:
-        write_json(as_dict(found))
-        return
-    from cli.manifests.kinds import SEGMENT
-    from cli.manifests.write import to_yaml
-
-    typer.echo(to_yaml(SEGMENT, found), nl=False)
     changed = time_text(found.update_time)
-    typer.secho(f"# {_state(found)}, {found.member_count:,} members, changed {changed}", dim=True)
+    note = f"{_state(found)}, {found.member_count:,} members, changed {changed}"
+    show(session, SEGMENT, found, note=note)
 
 
 @command(

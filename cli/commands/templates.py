@@ -52,16 +52,13 @@ async def get(session: Session, template: TemplateArgument) -> None:
     """Show one template."""
     from beckon.delivery.v1 import template_service_pb2 as pb
 
+    from cli.manifests.kinds import TEMPLATE
+    from cli.manifests.show import show
+
     stub = await _stub(session)
     name = session.name("templates", template)
     found = await stub.GetTemplate(pb.GetTemplateRequest(name=name))
-    if session.json:
-        write_json(as_dict(found))
-        return
-    from cli.manifests.kinds import TEMPLATE
-    from cli.manifests.write import to_yaml
-
-    typer.echo(to_yaml(TEMPLATE, found), nl=False)
+    show(session, TEMPLATE, found)
 
 
 @command(

@@ -48,16 +48,13 @@ async def get(session: Session, trait: TraitArgument) -> None:
     """Show one trait, with how far its backfill is."""
     from beckon.profile.v1 import trait_service_pb2 as pb
 
+    from cli.manifests.kinds import TRAIT
+    from cli.manifests.show import show
+
     stub = await _stub(session)
     found = await stub.GetTrait(pb.GetTraitRequest(name=session.name("traits", trait)))
-    if session.json:
-        write_json(as_dict(found))
-        return
-    from cli.manifests.kinds import TRAIT
-    from cli.manifests.write import to_yaml
-
-    typer.echo(to_yaml(TRAIT, found), nl=False)
-    typer.secho(f"# {_state(found)}, declared {time_text(found.create_time)}", dim=True)
+    note = f"{_state(found)}, declared {time_text(found.create_time)}"
+    show(session, TRAIT, found, note=note)
 
 
 @command(
