@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 
 from mesh.errors import InvalidArgument
 from services.profile.convert.predicates import compile_filter, environment
+from services.profile.convert.predicates.literals import moment_us
 from services.profile.model.segments import Binding
 from services.profile.store import SCHEMA
 from tests.effort import examples
@@ -369,6 +370,13 @@ def test_a_day_that_there_is_not_is_no_moment_and_no_error(asked: Asked) -> None
     found = asked.moments([f"{y:04}-{m:02}-{d:02}T23:59:59.5+14:00" for y, m, d in days])
 
     assert [one is not None for one in found] == [_is_day(*day) for day in days]
+
+
+def test_a_moment_of_an_attribute_is_that_of_the_same_literal(asked: Asked) -> None:
+    fractions = ("", ".5", ".1234567", ".123456500", ".1234575", ".999999499", ".9999999")
+    texts = [f"{year}-12-31T23:59:59{one}Z" for year in (1969, 2026, 2240) for one in fractions]
+
+    assert asked.moments(texts) == [moment_us(text) for text in texts]
 
 
 def _is_day(*day: int) -> bool:

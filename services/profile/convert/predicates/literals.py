@@ -34,7 +34,10 @@ def span_us(text: str) -> int | None:
 
 
 def moment_us(text: str) -> int | None:
-    """Return an RFC 3339 timestamp since the epoch; None where it is none."""
+    """Return an RFC 3339 timestamp since the epoch; None where it is none.
+
+    Rounded as PostgreSQL rounds, so that an attribute of the same text is the same moment.
+    """
     match = _MOMENT.fullmatch(text)
     if match is None:
         return None
@@ -44,4 +47,4 @@ def moment_us(text: str) -> int | None:
         since = (moment - _EPOCH) // _MICROSECOND
     except (ValueError, OverflowError):
         return None
-    return since + int((match[3] or ".0")[1:].ljust(6, "0")[:6])
+    return since + round(float(match[3] or 0) * 1_000_000)
