@@ -204,9 +204,10 @@ async def import_(
     resume: Resume = None,
     anew: Anew = False,
 ) -> None:
-    """Bring relations in from a table: columns from, kind, to, attributes (JSON; optional).
+    """Bring relations in from a table with the columns from, kind and to.
 
-    Any other column is an attribute of the relation. Stopped, it goes on where it was.
+    Any other column is an attribute; `attributes` may hold several, as JSON. Stopped, it goes on
+    where it was.
     """
     from beckon.profile.v1 import relation_service_pb2 as pb
 
