@@ -53,7 +53,8 @@ class AttributeServicer(rpc.AttributeServiceServicer):
         return response
 
     async def _get(self, workspace: str, key: str) -> pb.Attribute:
-        found = await self._store.get(workspace, key)
+        # What can be no key may be what PostgreSQL cannot even be asked for.
+        found = await self._store.get(workspace, key) if is_key(key) else None
         if found is None:
             name = format_name(workspace, "attributes", key)
             raise NotFound(

@@ -103,6 +103,8 @@ class ProfileServicer(rpc.ProfileServiceServicer):
         self, request: pb.ListProfileEventsRequest, context: object
     ) -> pb.ListProfileEventsResponse:
         key = parse_name(request.parent, "profiles", field="parent")
+        if "\0" in request.type:
+            raise invalid_field("type", "must be snake_case")
         size, token = page_size(request.page_size), self._tokens.read(request)
         before = _history_key(token) if token else NEWEST
         found = await self._store.history(key, request.type, before=before, limit=size + 1)

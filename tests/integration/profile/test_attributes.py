@@ -243,3 +243,10 @@ async def test_attributes_from_before_types_get_that_of_most(
         ("o", "OBJECT"),
         ("t", "TIMESTAMP"),
     ]
+
+
+async def test_what_can_be_no_key_is_not_found(profiles: Profiles) -> None:
+    request = pb.GetAttributeRequest(name="workspaces/acme/attributes/ti\0er")
+
+    with pytest.raises(NotFound):
+        await profiles.attributes.GetAttribute(request, None)

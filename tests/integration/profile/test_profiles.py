@@ -525,3 +525,10 @@ async def test_a_page_of_a_long_history_reads_no_more_than_it_shows(profiles: Pr
 
     # Sorting takes in some dozens at a time.
     assert max(rows_read(json.loads(rows[0][0])[0]["Plan"])) < 100
+
+
+async def test_a_type_that_can_be_none_is_refused(profiles: Profiles) -> None:
+    request = pb.ListProfileEventsRequest(parent=ANA, type="order\0placed")
+
+    with pytest.raises(InvalidArgument):
+        await profiles.profiles.ListProfileEvents(request, None)
