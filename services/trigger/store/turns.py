@@ -46,6 +46,9 @@ class Before(NamedTuple):
     last_entry: datetime | None
     passages: frozenset[UUID]
     """The events of those that had not ended."""
+    profile: str
+    """The id that the key's own one went by. Another, where the log has told of her what it has
+    not told yet of who was united in her: their passages stay under the key till then."""
 
 
 _MUTABLE = (
@@ -237,8 +240,9 @@ async def _guard(connection: Connection, guarded: Mapping[Key, Before]) -> None:
     people = {(key.workspace, key.profile) for key in keys}
     await lock_people(connection, people)
     found = await identities_of(connection, people)
-    if any(person != profile for (_, profile), person in found.items()):
-        raise Conflict
+    for key, known in guarded.items():
+        if found.get((key.workspace, key.profile), key.profile) != known.profile:
+            raise Conflict
     rows = await connection.fetch(
         "SELECT workspace, profile, campaign, max(e.entry_time) AS entry_time,"
         " coalesce(array_agg(e.event_uid) FILTER (WHERE e.state = ANY($4::smallint[])), '{}')"

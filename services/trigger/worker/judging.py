@@ -132,4 +132,11 @@ def _before(known: Known, guarded: Iterable[Key]) -> dict[Key, Before]:
     for passage in known.passages if uids else ():
         if passage.key in uids:
             uids[passage.key].add(passage.event.uid)
-    return {key: Before(known.last_entries.get(key), frozenset(uids[key])) for key in uids}
+    return {
+        key: Before(
+            known.last_entries.get(key),
+            frozenset(uids[key]),
+            known.identities.get((key.workspace, key.profile), key.profile),
+        )
+        for key in uids
+    }

@@ -497,6 +497,24 @@ async def test_a_union_that_is_told_again_makes_nobody_judge_again(house: House)
     assert await turn_of(house, 0) == before
 
 
+async def test_who_was_united_in_somebody_that_has_gone_on_alone_is_judged(house: House) -> None:
+    """The log has told where ana went, and not yet that a1 had been parted from her before."""
+    await house.launch(a_campaign(delay=600))
+    await unite(house, "ana", "a1", version=1)
+    await house.append(an_event(id="first", profile="a1"))
+    await house.work()
+    house.memory.profile.part("a1")
+    await unite(house, "eve", "ana", version=3)
+    await house.work()
+
+    await house.append(an_event(id="second", profile="a1"))
+    await house.work()
+    await house.append(*unmerged("a1", version=2))
+    await house.work()
+
+    assert await states(house, "a1") == {"first": WAITING, "second": REFUSED}
+
+
 async def test_two_workers_cannot_let_one_person_enter_twice(house: House) -> None:
     a1, ana = of_partition(0), of_partition(1)
     await house.launch(a_campaign())
