@@ -128,7 +128,9 @@ def test_tenths_add_up() -> None:
     assert told(a_trait(Aggregate.SUM), tenths, at=NOON) == Value(Decimal("0.3"))
 
 
-@pytest.mark.parametrize("content", [None, "12", True, [1], {"a": 1}, 10**19, float("inf"), float("nan")])
+@pytest.mark.parametrize(
+    "content", [None, "12", True, [1], {"a": 1}, 10**19, float("inf"), float("nan")]
+)
 def test_what_is_no_number_does_not_count(content: object) -> None:
     assert number_of(content) is None
 
