@@ -2,6 +2,7 @@
 
 import gzip
 import sys
+import zlib
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ from typing import IO, TYPE_CHECKING
 import msgspec
 
 from cli.durations import parse_time
-from cli.problems import usage
+from cli.problems import Problem, usage
 
 if TYPE_CHECKING:
     from beckon.ingest.v1.event_pb2 import Event
@@ -27,6 +28,7 @@ class Source:
     stream: IO[bytes] | gzip.GzipFile
     position: Callable[[], int]
     """Bytes read of the file as it lies on the disk; 0 for a pipe."""
+    name: str = "what is piped in"
 
 
 class Record(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
@@ -75,19 +77,35 @@ def opened(source: str) -> Iterator[Source]:
         zipped = raw.read(2) == b"\x1f\x8b"
         raw.seek(0)
         stream = stack.enter_context(gzip.GzipFile(fileobj=raw)) if zipped else raw
-        yield Source(stream, raw.tell)
+        yield Source(stream, raw.tell, source)
 
 
 def lines(source: Source) -> Iterator[Line]:
-    """Yield the lines of a stream; one that is too long comes cut, and will be no JSON."""
-    stream, number = source.stream, 0
-    while content := stream.readline(LINE_BYTES_MAX):
+    """Yield the lines of a stream; one that is too long comes cut, and will be no JSON.
+
+    Raises:
+        Problem: From some line on it cannot be read.
+    """
+    number = 0
+    while content := _next_line(source, number):
         number += 1
-        if not content.endswith(b"\n") and len(content) == LINE_BYTES_MAX:
-            _skip_rest(stream)
         # Asking costs a call, so only now and then.
         offset = source.position() if number % 256 == 0 else 0
         yield Line(number, content.rstrip(b"\r\n"), offset)
+
+
+def _next_line(source: Source, number: int) -> bytes:
+    try:
+        content = source.stream.readline(LINE_BYTES_MAX)
+        if not content.endswith(b"\n") and len(content) == LINE_BYTES_MAX:
+            _skip_rest(source.stream)
+    except (EOFError, OSError, zlib.error) as error:
+        raise Problem(
+            f"{source.name} cannot be read beyond line {number:,}: {error}",
+            reason="FILE_BROKEN",
+            hint="what stands before it may be in already",
+        ) from error
+    return content
 
 
 def _skip_rest(stream: IO[bytes] | gzip.GzipFile) -> None:

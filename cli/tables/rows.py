@@ -12,12 +12,24 @@ from typing import Any
 import msgspec
 
 from cli.problems import Problem, usage
-from cli.streaming.records import LINE_BYTES_MAX, Source, lines, opened
+from cli.streaming.records import LINE_BYTES_MAX, Line, Source, lines, opened
+from cli.tables.values import TOO_DEEP, too_deep
 
 # Rows that are taken out of a Parquet file at once.
 _PARQUET_ROWS = 1000
 
 _COMPRESSED = ".gz"
+_UTF_16 = (b"\xff\xfe", b"\xfe\xff")
+
+# What the library says of a row, and what it means to who wrote the file.
+_CSV_PROBLEMS = {
+    "unexpected end of data": "has a quote that is never closed",
+    "field limit": f"has a field of more than {csv.field_size_limit():,} characters:"
+    " a quote that is never closed?",
+    "expected after": "has text behind a closing quote: a quote inside of a field is written"
+    " twice; or an earlier one is never closed",
+    "new-line character": "has a carriage return outside of quotes",
+}
 
 
 class Form(StrEnum):
@@ -88,6 +100,8 @@ def read(file: Path, *, delimiter: str = "") -> Iterator[Table]:
     if form is Form.PARQUET:
         yield _parquet(file)
         return
+    if len(delimiter) > 1:
+        raise usage(f"--delimiter {delimiter!r} is more than one character")
     with opened(str(file)) as source:
         size = file.stat().st_size
         if form is Form.JSONL:
@@ -96,18 +110,52 @@ def read(file: Path, *, delimiter: str = "") -> Iterator[Table]:
             yield _csv(source, size, delimiter or ("\t" if ".tsv" in file.suffixes else ","))
 
 
+def _utf8_lines(source: Source) -> Iterator[Line]:
+    """Yield the lines of a text.
+
+    Raises:
+        Problem: They are not UTF-8 at all, or cannot be read.
+    """
+    for line in lines(source):
+        if line.number == 1 and line.content.startswith(_UTF_16):
+            raise Problem(
+                f"{source.name} is UTF-16: it must be UTF-8",
+                reason="TABLE_INVALID",
+                hint="`iconv -f UTF-16 -t UTF-8` makes it so",
+            )
+        yield line
+
+
 def _csv(source: Source, size: int, delimiter: str) -> Table:
     # The standard library's reader knows after each row where it is, and one bad row is no more
     # than that; pyarrow's is faster, but the services take ten times as long as either.
     texts = _Texts(source)
-    reader = csv.reader(texts, delimiter=delimiter)
-    head = next(reader, None)
+    # Strict: else a quote that is never closed makes one field of all that follows.
+    reader = csv.reader(texts, delimiter=delimiter, strict=True)
+    columns = _csv_head(source, texts, reader)
+    return Table(size, _csv_rows(source, texts, reader, columns), columns)
+
+
+def _csv_head(source: Source, texts: "_Texts", reader: "Iterator[list[str]]") -> list[str]:
+    problem = ""
+    try:
+        head = next(reader, None)
+    except csv.Error as error:
+        head, problem = [], _csv_problem(error, 1, texts.number)
     if head is None:
-        raise Problem("the file is empty", reason="TABLE_INVALID")
+        raise Problem(f"{source.name} is empty", reason="TABLE_INVALID")
+    if problem := texts.broken or problem:
+        raise Problem(f"{source.name}: the head {problem}", reason="TABLE_INVALID")
     columns = [name.strip() for name in head]
     if twice := {name for name in columns if columns.count(name) > 1}:
         raise Problem(f"columns are there twice: {', '.join(twice)}", reason="TABLE_INVALID")
-    return Table(size, _csv_rows(source, texts, reader, columns), columns)
+    return columns
+
+
+def _csv_problem(error: csv.Error, first: int, last: int) -> str:
+    said = str(error)
+    words = next((words for part, words in _CSV_PROBLEMS.items() if part in said), said)
+    return f"{words} (lines {first:,} to {last:,})" if last > first else words
 
 
 def _csv_rows(
@@ -118,12 +166,13 @@ def _csv_rows(
         texts.broken = ""
         problem = ""
         fields: list[str] = []
+        first = texts.number + 1
         try:
             fields = next(reader)
         except StopIteration:
             return
         except csv.Error as error:
-            problem = f"{error}: a quote that is never closed?"
+            problem = _csv_problem(error, first, texts.number)
         if not fields and not problem and not texts.broken:
             continue
         number += 1
@@ -139,30 +188,31 @@ class _Texts:
     """The lines of a file as text, remembering what was wrong with the last."""
 
     def __init__(self, source: Source) -> None:
-        self._lines = lines(source)
-        self._first = True
+        self._lines = _utf8_lines(source)
+        self.number = 0
+        """Of the last line, from 1."""
         self.broken = ""
 
     def __iter__(self) -> Iterator[str]:
         return self
 
     def __next__(self) -> str:
-        content = next(self._lines).content
+        line = next(self._lines)
+        self.number, content = line.number, line.content
         if len(content) >= LINE_BYTES_MAX:
             self.broken = f"is longer than {LINE_BYTES_MAX:,} bytes"
             return ""
         try:
-            text = content.decode("utf-8-sig" if self._first else "utf-8")
+            text = content.decode("utf-8-sig" if self.number == 1 else "utf-8")
         except UnicodeDecodeError as error:
             self.broken = f"is not UTF-8: {error.reason}"
             text = content.decode("utf-8", "replace")
-        self._first = False
         return text + "\n"
 
 
 def _json_rows(source: Source) -> Iterator[Row]:
     number = 0
-    for line in lines(source):
+    for line in _utf8_lines(source):
         if not line.content.strip():
             continue
         number += 1
@@ -171,12 +221,22 @@ def _json_rows(source: Source) -> Iterator[Row]:
             yield Row(number, {}, line.offset, problem)
             continue
         try:
-            found = msgspec.json.decode(line.content, type=dict[str, Any])
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            yield Row(number, _json_object(line.content), line.offset)
+        except ValueError as error:
             text = line.content[:200].decode("utf-8", "replace")
-            yield Row(number, {"": text}, line.offset, f"is no JSON object: {error}")
-        else:
-            yield Row(number, found, line.offset)
+            yield Row(number, {"": text}, line.offset, str(error))
+
+
+def _json_object(content: bytes) -> dict[str, Any]:
+    try:
+        found = msgspec.json.decode(content, type=dict[str, Any])
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise ValueError(f"is no JSON object: {error}") from error
+    except RecursionError:
+        raise ValueError(f"has a value that {TOO_DEEP}") from None
+    if too_deep(found.values()):
+        raise ValueError(f"has a value that {TOO_DEEP}")
+    return found
 
 
 def _parquet(file: Path) -> Table:
@@ -190,12 +250,24 @@ def _parquet(file: Path) -> Table:
 
     def rows() -> Iterator[Row]:
         number = 0
-        for batch in table.iter_batches(_PARQUET_ROWS, use_threads=False):
+        batches = table.iter_batches(_PARQUET_ROWS, use_threads=False)
+        while (batch := _next_batch(batches, file, number)) is not None:
             for values in batch.to_pylist():
                 number += 1
                 yield _plain_row(number, values)
 
     return Table(table.metadata.num_rows, rows(), table.schema_arrow.names)
+
+
+def _next_batch(batches: Iterator[Any], file: Path, number: int) -> Any:
+    try:
+        return next(batches, None)
+    except (OSError, ValueError) as error:
+        raise Problem(
+            f"{file} cannot be read beyond row {number:,}: {error}",
+            reason="FILE_BROKEN",
+            hint="what stands before it may be in already",
+        ) from error
 
 
 def parquet_library() -> Any:

@@ -2,6 +2,7 @@
 
 import json
 import math
+from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Any
@@ -12,6 +13,10 @@ _FALSE = {"false", "f", "no", "n", "0"}
 # Where no library would say so: seconds since 1970 have ten digits for some centuries yet.
 _SECONDS_MAX = 1e11
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+# Messages nest a hundred deep, and a list or an object within a Struct takes three of that.
+LEVELS_MAX = 30
+TOO_DEEP = f"is nested deeper than {LEVELS_MAX} levels"
 
 
 class Type(StrEnum):
@@ -121,8 +126,24 @@ def _object(value: Any) -> dict[str, Any]:
     raise ValueError("is no JSON object")
 
 
+def too_deep(values: Iterable[Any]) -> bool:
+    """Say whether lists and objects stand in each other deeper than a message can say."""
+    level = [one for one in values if isinstance(one, list | dict)]
+    for _ in range(LEVELS_MAX):
+        if not level:
+            return False
+        within = (one.values() if isinstance(one, dict) else one for one in level)
+        level = [one for items in within for one in items if isinstance(one, list | dict)]
+    return bool(level)
+
+
 def _json(text: str) -> Any:
     try:
-        return json.loads(text)
+        found = json.loads(text)
     except ValueError as error:
         raise ValueError(f"is no JSON: {error}") from error
+    except RecursionError:
+        raise ValueError(TOO_DEEP) from None
+    if too_deep([found]):
+        raise ValueError(TOO_DEEP)
+    return found

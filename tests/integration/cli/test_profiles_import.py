@@ -109,6 +109,28 @@ def test_refused_rows_are_named_and_all_others_are_in(beckon: Beckon, tmp_path: 
     assert len(errors.read_text().splitlines()) == len(refused)
 
 
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("people.csv", b"\x89PNG\r\n\x1a\n\x00\xff", "people.csv: the head is not UTF-8"),
+        ("people.csv", "id\nana\n".encode("utf-16"), "people.csv is UTF-16: it must be UTF-8"),
+        ("people.csv.gz", b"\x1f\x8b\x08 junk, and more of it", "people.csv.gz cannot be read"),
+        ("people.csv", b'id,tier\nana,"gold\nben,\n', "row 1: has a quote that is never closed"),
+        ("people.jsonl", b'{"a":' * 5_000, "row 1: has a value that is nested deeper"),
+    ],
+)
+def test_what_is_no_table_is_said_in_words(
+    beckon: Beckon, tmp_path: Path, name: str, content: bytes, said: str
+) -> None:
+    (tmp_path / name).write_bytes(content)
+
+    answer = beckon("profiles", "import", str(tmp_path / name), code=1)
+
+    assert said in answer.stderr
+    assert "error: " in answer.stderr
+    assert attributes(beckon) == {}
+
+
 @pytest.mark.parametrize("how", [("--map", "mial=email"), ("--id", "nobody")])
 def test_a_misspelt_column_is_no_empty_one(
     beckon: Beckon, tmp_path: Path, how: tuple[str, str]

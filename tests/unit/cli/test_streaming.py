@@ -84,6 +84,26 @@ def test_a_zipped_file_is_known_by_its_beginning(tmp_path: Path) -> None:
         assert [line.content for line in lines(source)] == [b"a", b"b"]
 
 
+@pytest.mark.parametrize(
+    ("content", "line"),
+    [
+        (b"\x1f\x8b\x08\x00junk that is no gzip at all", 0),
+        (b"\x1f\x8b junk that is no gzip at all", 0),
+        (gzip.compress(b"a\nb\n")[:-4], 2),
+        (gzip.compress(b"a\nb\n")[:-8] + b"12345678", 2),
+    ],
+)
+def test_a_broken_zip_says_where_it_breaks_off(tmp_path: Path, content: bytes, line: int) -> None:
+    file = tmp_path / "events.jsonl.gz"
+    file.write_bytes(content)
+
+    with (
+        pytest.raises(Problem, match=rf"events.jsonl.gz .* beyond line {line}:"),
+        opened(str(file)) as source,
+    ):
+        list(lines(source))
+
+
 def test_a_million_lines_are_read_one_at_a_time() -> None:
     class Endless(BytesIO):
         handed_out = 0

@@ -11,6 +11,7 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
+from beckon.profile.v1.profile_service_pb2 import PatchProfilesRequest
 from google.protobuf.json_format import MessageToDict
 from hypothesis import given
 from hypothesis import strategies as st
@@ -20,7 +21,7 @@ from cli.problems import Problem
 from cli.tables.mapping import ColumnMap, Unfit, column_map
 from cli.tables.relations import relation_in
 from cli.tables.rows import Row, form_of, read
-from cli.tables.values import Type, convert
+from cli.tables.values import LEVELS_MAX, Type, convert
 
 PARENT = "workspaces/main"
 
@@ -104,6 +105,103 @@ def test_a_quote_that_is_never_closed_does_not_take_the_memory(tmp_path: Path) -
     found = rows_of(file)
 
     assert "never closed" in found[0].problem
+
+
+@pytest.mark.parametrize(
+    ("text", "problems"),
+    [
+        # All that follows is within the quote, and is said to be.
+        (
+            'ana,"gold\nben,silver\neve,gold\n',
+            ["has a quote that is never closed (lines 2 to 4)"],
+        ),
+        (
+            'ana,"gold\nben,silver\ncleo,"silver"\neve,gold\n',
+            ["has text behind a closing quote", ""],
+        ),
+        ('ana,"go"ld\neve,gold\n', ["has text behind a closing quote", ""]),
+        ("ana,go\rld\neve,gold\n", ["has a carriage return outside of quotes", ""]),
+    ],
+)
+def test_a_row_that_is_no_csv_is_refused_and_swallows_none_unseen(
+    tmp_path: Path, text: str, problems: list[str]
+) -> None:
+    file = tmp_path / "people.csv"
+    file.write_bytes(b"id,tier\n" + text.encode())
+
+    found = rows_of(file)
+
+    assert [row.problem.partition(":")[0] for row in found] == problems
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("people.csv", b"\x89PNG\r\n\x1a\n\x00\x00\xff", "the head is not UTF-8"),
+        ("people.csv", b"id\rana\rben\r\x00\n", "the head has a carriage return"),
+        ("people.csv", b'id,"tier\nana,gold\n', r"the head .* never closed \(lines 1 to 2\)"),
+        ("people.csv", b"x" * 2_000_000, "the head is longer than"),
+        ("people.csv", "id\nana\n".encode("utf-16"), "is UTF-16: it must be UTF-8"),
+        ("people.csv", b"\xfe\xff" + "id\nana\n".encode("utf-16-be"), "must be UTF-8"),
+        ("people.jsonl", '{"id": "ana"}\n'.encode("utf-16"), "must be UTF-8"),
+        ("people.csv.gz", b"\x1f\x8b junk, and more of it", "beyond line 0"),
+        ("people.jsonl.gz", gzip.compress(b'{"id": "ana"}\n')[:-9], "cannot be read beyond"),
+        ("people.csv", b"", "people.csv is empty"),
+    ],
+)
+def test_what_is_no_table_is_a_problem_that_names_the_file(
+    tmp_path: Path, name: str, content: bytes, said: str
+) -> None:
+    file = tmp_path / name
+    file.write_bytes(content)
+
+    with pytest.raises(Problem, match=said) as refused:
+        rows_of(file)
+
+    assert str(file) in refused.value.message
+    assert refused.value.exit_code == 1
+
+
+def test_parquet_that_breaks_off_says_behind_which_row(tmp_path: Path) -> None:
+    file = as_parquet(tmp_path)
+    content = bytearray(file.read_bytes())
+    content[4:40] = b"\xff" * 36
+    file.write_bytes(content)
+
+    with pytest.raises(Problem, match="beyond row 0"):
+        rows_of(file)
+
+
+def test_a_delimiter_is_one_character(tmp_path: Path) -> None:
+    with pytest.raises(Problem, match="more than one character"):
+        rows_of(as_csv(tmp_path), delimiter="||")
+
+
+def nested(levels: int) -> str:
+    return '{"a":' * levels + "1" + "}" * levels
+
+
+@pytest.mark.parametrize("levels", [LEVELS_MAX + 1, 600, 5_000])
+def test_a_row_nested_too_deep_is_one_bad_row(tmp_path: Path, levels: int) -> None:
+    file = tmp_path / "people.jsonl"
+    file.write_text(f'{{"id": "ana", "home": {nested(levels)}}}\n{{"id": "ben"}}\n')
+
+    found = rows_of(file)
+
+    assert ["nested deeper" in row.problem for row in found] == [True, False]
+    with pytest.raises(ValueError, match="nested deeper"):
+        convert(nested(levels), Type.OBJECT)
+
+
+@pytest.mark.parametrize("within", [nested(LEVELS_MAX), "[" * LEVELS_MAX + "]" * LEVELS_MAX])
+def test_a_row_as_deep_as_may_be_can_be_sent(tmp_path: Path, within: str) -> None:
+    file = tmp_path / "people.jsonl"
+    file.write_text(f'{{"id": "ana", "home": {within}}}\n')
+
+    [row] = rows_of(file)
+    request = PatchProfilesRequest(patches=[columns().patch_of(row, PARENT)])
+
+    assert PatchProfilesRequest.FromString(request.SerializeToString()) == request
 
 
 def test_lines_that_are_no_objects_are_bad_rows(tmp_path: Path) -> None:
