@@ -4,6 +4,7 @@ Values are JSON texts throughout, so that what is not touched stays to the lette
 """
 
 import json
+import math
 import re
 from collections.abc import Callable, Collection, Mapping
 from decimal import Context, Decimal
@@ -31,7 +32,6 @@ _INTEGER = re.compile(r"-?[0-9]{1,1000}")
 _NUMBER = re.compile(r"-?[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]+)?")
 # As decimal128: every double has fewer digits, and 0.1 + 0.2 is 0.3.
 _DECIMAL = Context(prec=34)
-_EXPONENT_MAX = 308
 _MARKED = ("set_once", "increment", "append", "remove")
 
 
@@ -131,19 +131,26 @@ def _increment(values: dict[str, str], key: str, by: str, field: str) -> Refused
         return conflict(field, key, type_of(before), got=AttributeType.NUMBER)
     total = _sum(before, by)
     if total is None:
-        return Refused(field, "the sum is beyond what a number can be")
+        return Refused(
+            field, "the sum is a number that no double holds: too large, or too close to 0"
+        )
     _put(values, key, total)
     return None
 
 
 def _sum(one: str, other: str) -> str | None:
+    total: int | Decimal
     if _INTEGER.fullmatch(one) and _INTEGER.fullmatch(other):
-        return str(int(one) + int(other))
-    try:
-        total = _DECIMAL.add(Decimal(one), Decimal(other))
-    except ArithmeticError:
-        return None
-    return str(total) if abs(total.adjusted()) <= _EXPONENT_MAX or not total else None
+        total = int(one) + int(other)
+    else:
+        try:
+            total = _DECIMAL.add(Decimal(one), Decimal(other))
+        except ArithmeticError:
+            return None
+    text = str(total)
+    # What is set comes as a double; what is added up is to be no less readable as one.
+    nearest = float(text)
+    return text if math.isfinite(nearest) and bool(nearest) == bool(total) else None
 
 
 def _append(values: dict[str, str], key: str, value: str, field: str) -> Refused | None:

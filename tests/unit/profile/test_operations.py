@@ -196,8 +196,33 @@ def test_only_numbers_increment(by: str) -> None:
     assert refused.field == "properties.$increment.n"
 
 
-def test_a_sum_beyond_every_number_is_refused() -> None:
-    assert isinstance(told('{"n": 9e308}', '{"$increment": {"n": 9e308}}'), Refused)
+@pytest.mark.parametrize(
+    ("before", "by"),
+    [
+        ("9e308", "9e308"),
+        ("1e308", "1e308"),
+        # As PostgreSQL keeps it.
+        ("1" + "0" * 308, "1" + "0" * 308),
+        ("-1" + "0" * 308, "-1e308"),
+        ("1" + "0" * 400, "1"),
+        ("0", "1e-400"),
+        ("0", "1e99999999"),
+    ],
+)
+def test_a_sum_that_no_double_holds_is_refused(before: str, by: str) -> None:
+    refused = told(f'{{"n": {before}}}', f'{{"$increment": {{"n": {by}}}}}')
+
+    assert isinstance(refused, Refused)
+    assert refused.field == "properties.$increment.n"
+    assert "no double holds" in refused.description
+
+
+@pytest.mark.parametrize("number", ["5e-324", "-5e-324", "1.7976931348623157e308"])
+def test_what_can_be_set_can_be_the_sum(number: str) -> None:
+    attributes_set = attributes("{}", f'{{"n": {number}}}')
+    summed = attributes("{}", f'{{"$increment": {{"n": {number}}}}}')
+
+    assert plain(summed) == plain(attributes_set)
 
 
 @pytest.mark.parametrize(
