@@ -44,6 +44,14 @@ def settle(
     return changed._replace(enter_us=now_us) if answer.holds else changed._replace(exit_us=now_us)
 
 
+def put_off(before: Membership | None, due_us: int) -> Membership | None:
+    """Return how a person stands of whom nothing can be said before then; None: as before."""
+    known = before or OUTSIDE
+    if known.due_us is not None and known.due_us <= due_us:
+        return None
+    return known._replace(due_us=due_us)
+
+
 def _early_enough(known: Membership, answer: Answer, now_us: int) -> bool:
     if known.due_us is None:
         return answer.due_us is None

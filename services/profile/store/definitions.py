@@ -1,7 +1,7 @@
 """What every turn needs to know of its workspaces, held in memory: traits, segments, erasures."""
 
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from mesh.postgres import Connection
 from services.profile.model.segments import Segment
@@ -18,6 +18,8 @@ class Edition:
     versions: Mapping[str, int]
     traits: Mapping[str, tuple[Trait, ...]]
     segments: Mapping[str, tuple[Segment, ...]]
+    resting: dict[int, int] = field(default_factory=dict)
+    """Segments, by key, whose filters took too long, and until when turns leave them alone."""
 
     @property
     def has_erasures(self) -> bool:
@@ -44,7 +46,7 @@ class Definitions:
         same = {kind for kind, version in versions.items() if known.versions.get(kind) == version}
         traits = known.traits if "traits" in same else await self._load_traits(db)
         segments = known.segments if "segments" in same else await self._load_segments(db)
-        self._edition = Edition(versions, traits, segments)
+        self._edition = Edition(versions, traits, segments, known.resting)
         return self._edition
 
 

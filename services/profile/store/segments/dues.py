@@ -8,7 +8,8 @@ from mesh.postgres import Database
 from services.profile.model import PersonKey
 from services.profile.store.definitions import Definitions
 from services.profile.store.rows import columns
-from services.profile.store.segments.evaluating import Look, look
+from services.profile.store.segments.asking import Look
+from services.profile.store.segments.evaluating import look
 from services.profile.store.segments.failing import is_its_own_fault
 
 log = structlog.get_logger(__name__)
@@ -50,6 +51,8 @@ _PUT_OFF = """
 UPDATE segment_members SET due_us = $3 + 3600000000
 WHERE workspace = $1 AND person_id = $2 AND due_us <= $3
 """
+# Turns wait for who is held here.
+_LIMIT = "SET LOCAL statement_timeout = 3000"
 _NEXT = "SELECT due_us FROM segment_members WHERE due_us IS NOT NULL ORDER BY due_us LIMIT 1"
 
 
@@ -108,7 +111,8 @@ class Dues:
                 if (row[0], row[2]) in by_key
             ]
             if looks:
-                await look(db, looks, edition, now_us)
+                await db.execute(_LIMIT)
+                await look(db, looks, edition, now_us, patient=True)
         return len(looks)
 
     async def _put_off(self, people: list[PersonKey], now_us: int) -> None:

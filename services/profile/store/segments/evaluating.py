@@ -1,8 +1,6 @@
 """Looks again at people: by SQL, for all segments that may have changed at once."""
 
-from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from typing import NamedTuple
+from collections.abc import Collection, Sequence
 from uuid import UUID, uuid5
 
 import msgspec
@@ -13,18 +11,13 @@ from services.profile.model.changes import DerivedEvent, Touched
 from services.profile.model.memberships import (
     SEGMENT_ENTERED,
     SEGMENT_EXITED,
-    Answer,
     Membership,
 )
-from services.profile.model.segments import Binding, Segment
-from services.profile.rules.segments import OUTSIDE, concerns, settle
+from services.profile.rules.segments import OUTSIDE, concerns, put_off, settle
 from services.profile.store import derived_events
 from services.profile.store.definitions import Edition
 from services.profile.store.rows import columns
-
-# Segments that one statement asks about. Always the same ones together: the database keeps the
-# plans of statements that it has seen.
-_GROUP = 16
+from services.profile.store.segments.asking import REST_US, Look, ask, ask_in_time
 
 _CURRENT = """
 SELECT m.workspace, m.person_id, m.segment_key, m.member, m.transition, m.enter_us, m.exit_us,
@@ -42,18 +35,6 @@ ON CONFLICT (workspace, person_id, segment_key) DO UPDATE SET member = excluded.
     due_us = excluded.due_us
 """
 _NAMESPACE = UUID("4ad3e0a6-2a2c-5c1c-9c0e-2a1f6f1d7b1e")
-
-
-class Look(NamedTuple):
-    """A person to be looked at, for one segment."""
-
-    person: PersonKey
-    segment: Segment
-
-    @property
-    def key(self) -> tuple[str, str, int]:
-        """By what the rows are found."""
-        return *self.person, self.segment.segment_key
 
 
 async def reevaluate(
@@ -86,17 +67,25 @@ async def look(
     now_us: int,
     *,
     silent: bool = False,
+    patient: bool = False,
 ) -> int:
-    """Write how these people stand now, and owe events; return how many went in or out."""
-    answers = await answer(db, looks, edition, now_us)
+    """Write how these people stand now, and owe events; return how many went in or out.
+
+    A filter that says nothing in time leaves people as they are, and due in a while; who
+    is `patient` waits until the database gives up.
+    """
+    answers = await (ask if patient else ask_in_time)(db, looks, edition, now_us)
     before = await _current(db, {one.person for one in looks})
     written: list[tuple[Look, Membership]] = []
     for one in looks:
-        said = answers.get(one.key)
-        if said is None:
+        if one.key not in answers:
             # Nobody, or somebody under another name: who united her has seen to that.
             continue
-        after = settle(before.get(one.key), said, now_us=now_us, building=one.segment.building)
+        said, known = answers[one.key], before.get(one.key)
+        if said is None:
+            after = put_off(known, now_us + REST_US)
+        else:
+            after = settle(known, said, now_us=now_us, building=one.segment.building)
         if after is not None:
             written.append((one, after))
     # In a fixed order: two writers that share rows then wait for each other in a line.
@@ -110,61 +99,6 @@ async def look(
     told = [each for each in moved if not (silent or each[0].segment.building)]
     await derived_events.owe(db, [_event(one, after, now_us) for one, after in told])
     return len(moved)
-
-
-async def answer(
-    db: Connection, looks: Iterable[Look], edition: Edition, now_us: int
-) -> dict[tuple[str, str, int], Answer]:
-    """Return what the filters say of these people; of who is no person, nothing."""
-    wanted: defaultdict[str, defaultdict[str, set[int]]] = defaultdict(lambda: defaultdict(set))
-    for one in looks:
-        wanted[one.person[0]][one.person[1]].add(one.segment.segment_key)
-    answers: dict[tuple[str, str, int], Answer] = {}
-    for workspace, people in wanted.items():
-        segments = edition.segments.get(workspace, ())
-        for begin in range(0, len(segments), _GROUP):
-            group = segments[begin : begin + _GROUP]
-            await _ask(db, workspace, people, group, now_us, answers)
-    return answers
-
-
-async def _ask(
-    db: Connection,
-    workspace: str,
-    people: Mapping[str, Collection[int]],
-    group: Sequence[Segment],
-    now_us: int,
-    answers: dict[tuple[str, str, int], Answer],
-) -> None:
-    masks = {}
-    for person_id, keys in people.items():
-        mask = sum(1 << at for at, segment in enumerate(group) if segment.segment_key in keys)
-        if mask:
-            masks[person_id] = mask
-    if not masks:
-        return
-    binding = Binding(now_us, first=4)
-    asked = ", ".join(
-        f"CASE WHEN w.mask & {1 << at} <> 0 THEN {said} END"
-        for at, segment in enumerate(group)
-        for said in (segment.filter.add_to(binding), segment.filter.add_due_to(binding))
-    )
-    rows = await db.fetch(
-        # One by one by the key: joined, the planner may go through the whole workspace.
-        f"SELECT p.profile_id, w.mask, {asked}"  # noqa: S608 — values are parameters
-        " FROM unnest($2::text[], $3::integer[]) AS w (profile_id, mask)"
-        " CROSS JOIN LATERAL (SELECT p.* FROM profiles AS p WHERE p.workspace = $1"
-        " AND p.profile_id = w.profile_id AND p.merged_into = '' OFFSET 0) AS p",
-        workspace,
-        list(masks),
-        list(masks.values()),
-        *binding.parameters,
-    )
-    for row in rows:
-        for at, segment in enumerate(group):
-            if row[1] & 1 << at:
-                key = workspace, row[0], segment.segment_key
-                answers[key] = Answer(row[2 + 2 * at] is True, row[3 + 2 * at])
 
 
 async def _current(
