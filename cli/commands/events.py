@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from beckon.ingest.v1.ingest_service_pb2 import StreamEventsResponse
     from google.rpc.status_pb2 import Status
 
-    from cli.streaming.records import Source
+    from cli.streaming.records import Line, Source
     from cli.streaming.resume import Progress
     from cli.streaming.stream import Batch, Totals
 
@@ -79,6 +79,8 @@ async def send(
         report.totals = sender.totals
         report.lines_done = max(report.lines_done, report.ends_at)
         progress.reached(report.lines_done)
+    if report.broken is not None:
+        raise report.broken
     report.write(session)
 
 
@@ -106,6 +108,8 @@ class _Report:
     unreadable: int = 0
     shown: list[tuple[int, str]] = field(default_factory=list)
     totals: "Totals | None" = None
+    broken: Problem | None = None
+    """Why the file could not be read to its end."""
 
     async def acknowledged(self, batch: "Batch[_Tag]", response: "StreamEventsResponse") -> None:
         """Take down an acknowledgement: what was refused, and how far it is."""
@@ -166,12 +170,12 @@ class _Report:
 def _batches(
     source: "Source", parent: str, size: int, progress: "Progress", report: _Report
 ) -> "Iterator[Batch[_Tag]]":
-    from cli.streaming.records import Unreadable, event_of, lines
+    from cli.streaming.records import Unreadable, event_of
     from cli.streaming.stream import Batch
 
     batch: Batch[_Tag] = Batch([], _Tag([], [], 0, 0))
     last = 0
-    for line in lines(source):
+    for line in _readable(source, report):
         last = line.number
         if line.number == 1:
             progress.begin(line.content)
@@ -197,6 +201,16 @@ def _batches(
     else:
         # Nothing is on its way, or all of it ends before this line.
         report.ends_at = last
+
+
+def _readable(source: "Source", report: _Report) -> "Iterator[Line]":
+    from cli.streaming.records import lines
+
+    try:
+        yield from lines(source)
+    except Problem as problem:
+        # Not through gRPC, which would end the stream and keep the reason to itself.
+        report.broken = problem
 
 
 def _why(message: str, reason: str) -> "dict[str, Any]":

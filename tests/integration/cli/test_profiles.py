@@ -1,6 +1,7 @@
 """Makes sure that people can be known, united, parted, grouped, written out and forgotten by command."""
 
 import csv
+import gzip
 import json
 import sys
 from collections.abc import Sequence
@@ -61,6 +62,17 @@ def test_people_are_listed_by_what_is_known_of_them(beckon: Beckon) -> None:
     assert ids(beckon(*gold, "--limit", "1")) == ["ana"]
     wrong = beckon("profiles", "list", "--filter", "profile.attributes. == 1", code=1)
     assert "EXPRESSION_INVALID" in wrong.stderr
+
+
+def test_events_before_the_break_of_a_broken_zip_are_in(beckon: Beckon, tmp_path: Path) -> None:
+    events = Path(did(tmp_path, ("e-1", "page_viewed", "ana")))
+    broken = tmp_path / "events.jsonl.gz"
+    broken.write_bytes(gzip.compress(events.read_bytes())[:-8])
+
+    answer = beckon("events", "send", "-f", str(broken), code=1)
+
+    assert "events.jsonl.gz cannot be read beyond line 1" in answer.stderr
+    observed(beckon, "ana", 1)
 
 
 def test_two_ids_are_one_person_until_that_is_taken_back(beckon: Beckon, tmp_path: Path) -> None:
