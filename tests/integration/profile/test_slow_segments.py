@@ -101,3 +101,24 @@ async def test_a_long_list_in_a_loop_stops_no_turn(
 
     assert await segments.said() == [(ENTERED, "ana", "vip")]
     assert len(rows) == 1
+
+
+async def test_those_due_for_another_segment_do_not_wait_for_everybody_in_a_slow_one(
+    segments: Segments,
+) -> None:
+    silent = 'profile.last_seen_time <= now - duration("720h")'
+    await segments.made("slow", f'{silent} && relation_count("follows") == 0')
+    for at in range(9):
+        await segments.happen("app_opened", f"p{at}")
+    other = Segments(segments.profiles, workspace="other", positions=segments.positions)
+    await other.made("silent", silent)
+    await other.happen("app_opened", "zoe")
+    segments.dues = segments.another_dues(batch=1)
+
+    async with slow(segments):
+        await segments.after(timedelta(days=30))
+        meanwhile = await other.members("silent")
+    await segments.after(timedelta(hours=1))
+
+    assert meanwhile == ["zoe"]
+    assert len(await segments.members("slow")) == 9

@@ -53,6 +53,14 @@ WHERE workspace = $1 AND person_id = $2 AND due_us <= $3
 """
 # Turns wait for who is held here.
 _LIMIT = "SET LOCAL statement_timeout = 3000"
+# Of a segment that takes too long even of one person; who is being looked at is left alone.
+_PUT_OFF_SEGMENTS = """
+UPDATE segment_members AS m SET due_us = $2 + 600000000
+FROM (SELECT workspace, person_id, segment_key FROM segment_members
+    WHERE due_us <= $2 AND segment_key = ANY($1::bigint[]) FOR UPDATE SKIP LOCKED) AS due
+WHERE m.workspace = due.workspace AND m.person_id = due.person_id
+    AND m.segment_key = due.segment_key
+"""
 _NEXT = "SELECT due_us FROM segment_members WHERE due_us IS NOT NULL ORDER BY due_us LIMIT 1"
 
 
@@ -76,14 +84,18 @@ class Dues:
     async def step(self, now_us: int) -> int:
         """Look at a batch of who is due; return how many rows were."""
         people: list[PersonKey] = []
+        keys: set[int] = set()
         try:
-            looked = await self._look(now_us, people)
+            looked = await self._look(now_us, people, keys)
         except (MeshError, driver.PostgresError) as error:
             if not is_its_own_fault(error):
                 raise
             log.exception("dues_failed", people=len(people))
             if self._limit == 1:
                 await self._put_off(people, now_us)
+                if isinstance(error, MeshError):
+                    # Too slow: those behind her, of other segments, must not wait for each.
+                    await self._put_off_segments(keys, now_us)
             self._limit = max(1, self._limit // 8)
             return len(people)
         self._limit = min(self._batch, 2 * self._limit)
@@ -93,8 +105,8 @@ class Dues:
             await self._put_off(people, now_us)
         return done
 
-    async def _look(self, now_us: int, people: list[PersonKey]) -> int:
-        """Look at those who are due, having said in `people` who they are."""
+    async def _look(self, now_us: int, people: list[PersonKey], keys: set[int]) -> int:
+        """Look at those who are due, having said in `people` who, and in `keys` for what."""
         async with self._database.transaction() as db:
             edition = await self._definitions.current(db)
             held = await db.fetch(_HOLD, now_us, self._limit)
@@ -110,6 +122,7 @@ class Dues:
                 for row in rows
                 if (row[0], row[2]) in by_key
             ]
+            keys |= {one.segment.segment_key for one in looks}
             if looks:
                 await db.execute(_LIMIT)
                 await look(db, looks, edition, now_us, patient=True)
@@ -119,6 +132,10 @@ class Dues:
         async with self._database.transaction() as db:
             for person in people:
                 await db.execute(_PUT_OFF, *person, now_us)
+
+    async def _put_off_segments(self, keys: set[int], now_us: int) -> None:
+        async with self._database.transaction() as db:
+            await db.execute(_PUT_OFF_SEGMENTS, sorted(keys), now_us)
 
     async def _drop(self, now_us: int) -> int:
         async with self._database.transaction() as db:
