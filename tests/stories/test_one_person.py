@@ -104,6 +104,9 @@ async def test_the_third_message_of_the_month_is_a_milestone_told_once(world: Wo
         ),
     )
 
+    # Now the campaign is known wherever events are judged: of those that came before, an answer
+    # would tell how she stands after all of them.
+    await world.all_judged("ana")
     await world.happens(*(world.event("message_written", "ana") for _ in range(4)))
     await world.all_judged("ana")
 

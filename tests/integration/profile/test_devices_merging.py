@@ -61,7 +61,8 @@ async def test_whoever_is_faster_a_token_is_one_person_s(
 ) -> None:
     random = Random(seed)
     doings = list[Awaitable[object]]()
-    for _ in range(60):
+    # So many at once that all have a connection before they give up waiting for one.
+    for _ in range(20):
         one, other = random.sample(IDS, 2)
         match random.choice(["register", "unite", "part", "put"]):
             case "register":
