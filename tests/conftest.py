@@ -57,5 +57,13 @@ async def redis_url(redis_server_shared: Redis) -> str:
     return url
 
 
+def pytest_make_parametrize_id(val: object) -> str | None:
+    """Bytes name a test by their length: a zip holds the second it was made in.
+
+    Every worker of a run must collect the same names, and each collects at its own second.
+    """
+    return f"{len(val)}bytes" if isinstance(val, bytes) else None
+
+
 def _folder(factory: pytest.TempPathFactory, name: str) -> Path:
     return factory.mktemp(name)
