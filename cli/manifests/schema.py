@@ -119,8 +119,10 @@ def _field(field: FieldDescriptor, comments: Comments) -> dict[str, Any]:
     if kinds.is_map(field):
         schema: dict[str, Any] = {"type": "object", "maxProperties": rules.map.max_pairs or 100}
     elif kinds.repeated(field):
-        items = _message(field.message_type, comments)
-        schema = {"type": "array", "items": items, "maxItems": rules.repeated.max_items}
+        items = _single(field, rules.repeated.items, comments)
+        schema = {"type": "array", "items": items}
+        if rules.repeated.HasField("max_items"):
+            schema["maxItems"] = rules.repeated.max_items
     else:
         schema = _single(field, rules, comments)
     return {"description": comments.get(field.full_name, "")} | {
@@ -137,6 +139,8 @@ def _single(
                 return {"type": "string", "pattern": DURATION_PATTERN, "examples": ["30m", "14d"]}
             case kinds.TIMESTAMP:
                 return {"type": "string", "format": "date-time"}
+            case kinds.VALUE:
+                return {"type": ["string", "number", "boolean", "null", "array", "object"]}
             case _:
                 return _message(field.message_type, comments)
     match field.type:
@@ -146,6 +150,8 @@ def _single(
             return {"enum": list(kinds.enum_names(field))}
         case FieldDescriptor.TYPE_BOOL:
             return {"type": "boolean"}
+        case FieldDescriptor.TYPE_DOUBLE:
+            return {"type": "number"}
         case _:
             number = rules.int32
             return {"type": "integer", "minimum": number.gte, "maximum": number.lte}

@@ -24,6 +24,7 @@ from services.trigger.model import (
     Person,
     Plan,
     Predicate,
+    RecipientKind,
     Seen,
     StoredCampaign,
 )
@@ -33,6 +34,11 @@ _TIME_TO_LIVE = timedelta(hours=72)
 _PASSED = Seen(passed=True, detail="true")
 _FAILED = Seen(passed=False, detail="false")
 
+_RECIPIENTS = {
+    "event_property": RecipientKind.PROPERTY,
+    "relation": RecipientKind.RELATION,
+    "team": RecipientKind.TEAM,
+}
 # What other columns say, or the caller alone.
 _NOT_STORED = ("name", "state", "version", "etag", "create_time", "update_time", "launch_time")
 
@@ -117,7 +123,9 @@ def to_plan(stored: StoredCampaign, contexts: Contexts) -> Plan:
         version=stored.version,
         trigger_type=campaign.trigger.event_type,
         filter=_predicate(campaign.trigger.filter, contexts, with_trigger=False),
+        recipient=_RECIPIENTS.get(campaign.recipient.WhichOneof("who") or "", RecipientKind.ACTOR),
         recipient_property=campaign.recipient.event_property,
+        include_actor=campaign.recipient.include_actor,
         delay=from_duration(campaign.delay),
         exceptions=tuple(
             ExceptionRule(one.event_type, _predicate(one.filter, contexts, with_trigger=True))

@@ -4,7 +4,16 @@ from services.trigger.model.effects import Effects, Quarantined
 from services.trigger.model.events import Occurrence, Person, Trace
 from services.trigger.model.identities import Erasure, Identity, IdentityChange, Notice, NoticeKind
 from services.trigger.model.passages import Enrollment, EnrollmentState, Gate, Refusal
-from services.trigger.model.plans import CampaignState, ExceptionRule, Key, Plan, Predicate, Seen
+from services.trigger.model.plans import (
+    CampaignState,
+    ExceptionRule,
+    Key,
+    Match,
+    Plan,
+    Predicate,
+    RecipientKind,
+    Seen,
+)
 from services.trigger.model.rows import DecisionRow, QuarantineRow, StoredCampaign
 from services.trigger.model.verdicts import (
     Allowed,
@@ -39,6 +48,7 @@ __all__ = [
     "IdentityChange",
     "Key",
     "Leave",
+    "Match",
     "Notice",
     "NoticeKind",
     "Occurrence",
@@ -47,6 +57,7 @@ __all__ = [
     "Predicate",
     "QuarantineRow",
     "Quarantined",
+    "RecipientKind",
     "Refusal",
     "Refuse",
     "Release",

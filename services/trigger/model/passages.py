@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import IntEnum
 from typing import NamedTuple
+from uuid import UUID
 
 from services.trigger.model.events import Occurrence
 from services.trigger.model.plans import Key
@@ -62,6 +63,18 @@ class Enrollment:
     member: str = ""
     """The id it was begun under, when the person goes by another: for ever, as sends are named
     after it."""
+    variant: str = ""
+    """Which was assigned, for ever; empty: the campaign has none."""
+    reentry_key: str = ""
+    """Value of the property by which re-entry is asked apart."""
+    digest_key: str | None = None
+    """Of the window whose passage it is; None: it gathers nothing."""
+    broadcast: UUID | None = None
+    """To which it belongs."""
+    time_zone: str = ""
+    """By which its local times were reckoned."""
+    slot_time: datetime | None = None
+    """When the campaign's rate lets it go. None: not asked yet, or there is no rate."""
 
     @property
     def origin(self) -> str:
@@ -79,4 +92,6 @@ class Refusal:
     decide_time: datetime
     campaign_version: int
     member: str = ""
+    """As of an enrollment."""
+    broadcast: UUID | None = None
     """As of an enrollment."""

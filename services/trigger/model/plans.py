@@ -45,6 +45,32 @@ class Key(NamedTuple):
     campaign: str
 
 
+class RecipientKind(Enum):
+    """Who gets the message."""
+
+    ACTOR = "actor"
+    """The event's own profile."""
+    PROPERTY = "property"
+    """Whom a property of the event names."""
+    RELATION = "relation"
+    """Who is related to the event's own profile: a broadcast."""
+    TEAM = "team"
+    """Always the same few."""
+    AUDIENCE = "audience"
+    """Whom the event was made for: of a schedule, or asked for by a caller."""
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """A property that the trigger's event must have with one of some values.
+
+    It is how events find their campaigns, not a gate: others leave no refusal.
+    """
+
+    property: str
+    values: frozenset[str]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
     """A campaign, ready to be judged with."""
@@ -55,9 +81,14 @@ class Plan:
     state: CampaignState
     version: int
     trigger_type: str
+    match: Match | None = None
     filter: Predicate | None = None
+    recipient: RecipientKind = RecipientKind.ACTOR
     recipient_property: str = ""
-    """Empty: the profile of the event."""
+    """Of `RecipientKind.PROPERTY`."""
+    team: tuple[str, ...] = ()
+    """Of `RecipientKind.TEAM`."""
+    include_actor: bool = False
     delay: timedelta = timedelta(0)
     exceptions: tuple[ExceptionRule, ...] = ()
     start_time: datetime | None = None

@@ -1,7 +1,8 @@
 """What should happen: pure judging of events, passages and partitions."""
 
+from services.trigger.rules.books import Book, make_book
 from services.trigger.rules.exceptions import judge_exception, orphaned
-from services.trigger.rules.ledger import Book, Ledger, judge_event
+from services.trigger.rules.ledger import Ledger, judge_event
 from services.trigger.rules.release import (
     after_cancel,
     after_throttle,
@@ -28,6 +29,7 @@ __all__ = [
     "judge_owed",
     "judge_release",
     "judge_trigger",
+    "make_book",
     "orphaned",
     "recipient_of",
     "set_back",

@@ -1,7 +1,7 @@
 """Judges events one after another against what is known and what the turn itself has changed."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
 from uuid import UUID
 
@@ -20,19 +20,10 @@ from services.trigger.model import (
     Restart,
     Stop,
 )
+from services.trigger.rules.books import Book
 from services.trigger.rules.exceptions import judge_exception, stopped
 from services.trigger.rules.gates import passed
 from services.trigger.rules.triggers import enroll, judge_trigger, person_of
-
-
-@dataclass(frozen=True, slots=True)
-class Book:
-    """The campaigns of a workspace by what concerns an event."""
-
-    triggers: Mapping[str, tuple[Plan, ...]]
-    """Active and paused campaigns by the type of their trigger."""
-    exceptions: Mapping[str, tuple[Plan, ...]]
-    """Active and paused campaigns by the types of their exceptions."""
 
 
 class Ledger:
@@ -88,10 +79,10 @@ def judge_event(
     """
     restarted = {
         plan.campaign
-        for plan in book.exceptions.get(event.type, ())
+        for plan in book.stopped_by(event)
         if _except(ledger, plan, event, people, now)
     }
-    for plan in book.triggers.get(event.type, ()):
+    for plan in book.begun_by(event):
         if plan.campaign not in restarted:
             _trigger(ledger, plan, event, people, now)
 

@@ -296,11 +296,12 @@ async def _move(
     await connection.execute(
         "WITH gone AS (DELETE FROM entries"
         f" WHERE {_OF_PEOPLE} AND profile <> $4"
-        f" RETURNING workspace, campaign, {_ORIGIN} AS origin, entry_time)"
-        " INSERT INTO entries (workspace, profile, campaign, member, entry_time)"
+        f" RETURNING workspace, campaign, {_ORIGIN} AS origin, reentry_key, entry_time)"
+        " INSERT INTO entries (workspace, profile, campaign, member, reentry_key, entry_time)"
         " SELECT workspace, $4, campaign, CASE WHEN origin = $4 THEN '' ELSE origin END,"
-        " max(entry_time) FROM gone GROUP BY workspace, campaign, origin"
-        " ON CONFLICT (workspace, profile, campaign, member) DO UPDATE"
+        " reentry_key, max(entry_time) FROM gone"
+        " GROUP BY workspace, campaign, origin, reentry_key"
+        " ON CONFLICT (workspace, profile, campaign, member, reentry_key) DO UPDATE"
         " SET entry_time = greatest(entries.entry_time, excluded.entry_time)",
         *arguments,
     )

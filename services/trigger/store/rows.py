@@ -47,6 +47,12 @@ COLUMNS = (
     "critical",
     "gates",
     "member",
+    "variant",
+    "reentry_key",
+    "digest_key",
+    "broadcast",
+    "time_zone",
+    "slot_time",
 )
 
 _encoder = msgspec.json.Encoder()
@@ -97,6 +103,12 @@ def row_of(passage: Enrollment, lease_until: object) -> tuple[object, ...]:
         passage.critical,
         write_gates(passage.gates),
         passage.member,
+        passage.variant,
+        passage.reentry_key,
+        passage.digest_key,
+        passage.broadcast,
+        passage.time_zone,
+        passage.slot_time,
     )
 
 
@@ -132,4 +144,10 @@ def enrollment_of(row: asyncpg.Record) -> Enrollment:
         critical=row["critical"],
         gates=read_gates(row["gates"]),
         member=row["member"],
+        variant=row["variant"],
+        reentry_key=row["reentry_key"],
+        digest_key=row["digest_key"],
+        broadcast=row["broadcast"],
+        time_zone=row["time_zone"],
+        slot_time=row["slot_time"],
     )

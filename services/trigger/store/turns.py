@@ -62,6 +62,7 @@ _MUTABLE = (
     ("template", "text"),
     ("critical", "boolean"),
     ("gates", "bytea"),
+    ("slot_time", "timestamptz"),
 )
 _KEY = (
     ("workspace", "text"),
@@ -298,6 +299,7 @@ def _arguments(passages: Sequence[Enrollment], lease_until: datetime | None) -> 
             one.template,
             one.critical,
             write_gates(one.gates),
+            one.slot_time,
         )
         for one in passages
     ]
@@ -323,6 +325,7 @@ async def insert_refusals(connection: Connection, refusals: Sequence[Refusal]) -
                 one.event.trace.trace_id,
                 write_gates(one.gates),
                 one.member,
+                one.broadcast,
             )
             for one in refusals
         ],
@@ -337,6 +340,7 @@ async def insert_refusals(connection: Connection, refusals: Sequence[Refusal]) -
             "trace_id",
             "gates",
             "member",
+            "broadcast",
         ),
     )
 

@@ -11,14 +11,14 @@ from mesh.server import Stopping
 from mesh.wake import Wake
 from services.trigger.convert.campaigns import Contexts, to_plan
 from services.trigger.model import CampaignState, Plan
-from services.trigger.rules import Book
+from services.trigger.rules import Book, make_book
 from services.trigger.store import CampaignStore
 from services.trigger.store.campaigns import CHANNEL
 
 log = structlog.get_logger(__name__)
 
 _IN_FORCE = (CampaignState.ACTIVE.value, CampaignState.PAUSED.value)
-_EMPTY = Book({}, {})
+_EMPTY = Book({}, {}, {})
 # How long to wait before listening again on a connection that was lost.
 _AGAIN_SECONDS = 1.0
 # A connection that has died silently is noticed by then.
@@ -107,21 +107,11 @@ class Catalogues:
 
 
 def _catalogue(version: int, plans: list[Plan]) -> Catalogue:
-    triggers: dict[str, dict[str, list[Plan]]] = defaultdict(lambda: defaultdict(list))
-    exceptions: dict[str, dict[str, list[Plan]]] = defaultdict(lambda: defaultdict(list))
+    of: dict[str, list[Plan]] = defaultdict(list)
     types: set[str] = set()
     for plan in plans:
-        triggers[plan.workspace][plan.trigger_type].append(plan)
-        types.add(plan.trigger_type)
-        for type_ in sorted({rule.event_type for rule in plan.exceptions}):
-            exceptions[plan.workspace][type_].append(plan)
-            types.add(type_)
-    books = {
-        workspace: Book(
-            {type_: tuple(some) for type_, some in triggers[workspace].items()},
-            {type_: tuple(some) for type_, some in exceptions[workspace].items()},
-        )
-        for workspace in {plan.workspace for plan in plans}
-    }
+        of[plan.workspace].append(plan)
+        types |= {plan.trigger_type, *(rule.event_type for rule in plan.exceptions)}
+    books = {workspace: make_book(some) for workspace, some in of.items()}
     by_name = {(plan.workspace, plan.campaign): plan for plan in plans}
     return Catalogue(version, by_name, books, frozenset(types))

@@ -37,7 +37,7 @@ def recipients_of(items: Iterable[Item], catalogue: Catalogue) -> set[Someone]:
     found: set[Someone] = set()
     for item in items:
         event = item.occurrence
-        for plan in catalogue.book(event.workspace).triggers.get(event.type, ()):
+        for plan in catalogue.book(event.workspace).begun_by(event):
             if plan.recipient_property:
                 recipient, _ = recipient_of(plan, event)
                 if recipient:
@@ -49,7 +49,7 @@ def people_around(item: Item, people: Mapping[Someone, Person], book: Book) -> d
     """Return the people of an event, by the ids it names and by the ids they go by."""
     event = item.occurrence
     around = {event.profile: item.actor}
-    for plan in book.triggers.get(event.type, ()):
+    for plan in book.begun_by(event):
         if plan.recipient_property:
             recipient, _ = recipient_of(plan, event)
             if recipient:
@@ -72,11 +72,11 @@ def concerns_of(
         event = item.occurrence
         book = catalogue.book(event.workspace)
         _ask(concerns, event.workspace, event.member, item.actor)
-        for plan in book.exceptions.get(event.type, ()):
+        for plan in book.stopped_by(event):
             concerns.keys.add(plan.key(event.profile))
             if plan.recipient_property:
                 concerns.guarded.add(plan.key(event.profile))
-        for plan in book.triggers.get(event.type, ()):
+        for plan in book.begun_by(event):
             named, _ = recipient_of(plan, event)
             if not named:
                 continue

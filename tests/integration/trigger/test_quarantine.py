@@ -283,11 +283,10 @@ async def _fail_twice(house: House) -> None:
 def _broken_catalogue(good: Catalogue) -> Catalogue:
     from dataclasses import replace
 
-    from services.trigger.rules import Book
+    from services.trigger.rules import make_book
 
     def fail(*_: object) -> Seen:
         raise RuntimeError("planned: a bug in judging")
 
     plans = {key: replace(plan, filter=fail) for key, plan in good.plans.items()}
-    triggers = {"cart_filled": tuple(plans.values())}
-    return replace(good, plans=plans, books={"acme": Book(triggers, {})})
+    return replace(good, plans=plans, books={"acme": make_book(plans.values())})

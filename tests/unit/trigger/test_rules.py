@@ -24,12 +24,12 @@ from services.trigger.model import (
     Suppressed,
 )
 from services.trigger.rules import (
-    Book,
     Ledger,
     after_throttle,
     judge_event,
     judge_owed,
     judge_release,
+    make_book,
     share,
 )
 from tests.unit.trigger.builders import NOW, a_person, a_plan, an_occurrence
@@ -46,17 +46,6 @@ steps = st.lists(
 )
 
 
-def book_of(*plans: Plan) -> Book:
-    """Return a book in which all plans concern what they name."""
-    triggers: dict[str, tuple[Plan, ...]] = {}
-    exceptions: dict[str, tuple[Plan, ...]] = {}
-    for plan in plans:
-        triggers[plan.trigger_type] = (*triggers.get(plan.trigger_type, ()), plan)
-        for rule in plan.exceptions:
-            exceptions[rule.event_type] = (*exceptions.get(rule.event_type, ()), plan)
-    return Book(triggers, exceptions)
-
-
 class Story:
     """Feeds events in the order of the log, as turns of the worker do."""
 
@@ -71,7 +60,7 @@ class Story:
         self.number += 1
         self.seen[type_] = max(at, self.seen.get(type_, at))
         people = {"ana": a_person(last_times=dict(self.seen))}
-        judge_event(self.ledger, book_of(self.plan), event, people, now=NOW)
+        judge_event(self.ledger, make_book([self.plan]), event, people, now=NOW)
         return event
 
     @property
@@ -330,7 +319,7 @@ def test_nobody_is_a_person_whom_no_event_names() -> None:
     ledger = Ledger((), {})
     plan = a_plan(recipient_property="owner")
 
-    judge_event(ledger, book_of(plan), an_occurrence(), empty, now=NOW)
+    judge_event(ledger, make_book([plan]), an_occurrence(), empty, now=NOW)
 
     [refusal] = ledger.effects().refusals
     assert (refusal.gates[-1].name, refusal.key.profile) == ("recipient", "ana")

@@ -24,7 +24,7 @@ from services.trigger.model import (
     Plan,
     Seen,
 )
-from services.trigger.rules import Book, Ledger, United, judge_event, unite
+from services.trigger.rules import Ledger, United, judge_event, make_book, unite
 from tests.unit.trigger.builders import NOW, a_person, a_plan, an_occurrence
 
 WAITING = EnrollmentState.WAITING
@@ -68,12 +68,6 @@ EXCEPTIONS = st.sampled_from(
 )
 
 
-def book_of(plan: Plan) -> Book:
-    return Book(
-        {plan.trigger_type: (plan,)}, {rule.event_type: (plan,) for rule in plan.exceptions}
-    )
-
-
 def told(steps: Sequence[Step]) -> list[Occurrence]:
     """Return the events, each received a moment after the one before."""
     events: list[Occurrence] = []
@@ -105,7 +99,7 @@ class World:
     def tell(self, event: Occurrence) -> None:
         self.heard.append(event)
         people = {event.profile: self.person(event.profile)}
-        judge_event(self.ledger, book_of(self.plan), event, people, now=event.receive_time)
+        judge_event(self.ledger, make_book([self.plan]), event, people, now=event.receive_time)
 
     def person(self, who: str) -> Person:
         times: dict[str, datetime] = {}

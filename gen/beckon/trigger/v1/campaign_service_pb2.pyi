@@ -9,9 +9,12 @@ from google.protobuf import descriptor as _descriptor
 from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import field_mask_pb2 as _field_mask_pb2
 from google.protobuf import message as _message
+from google.protobuf import struct_pb2 as _struct_pb2
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
+from google.rpc import status_pb2 as _status_pb2
+from google.type import dayofweek_pb2 as _dayofweek_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -22,6 +25,34 @@ else:
     from typing_extensions import TypeAlias as _TypeAlias, Never as _Never
 
 DESCRIPTOR: _descriptor.FileDescriptor
+
+class _InFlight:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _InFlightEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_InFlight.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    IN_FLIGHT_UNSPECIFIED: _InFlight.ValueType  # 0
+    """Never sent."""
+    IN_FLIGHT_MIGRATE: _InFlight.ValueType  # 1
+    """They go on by the new content. The default."""
+    IN_FLIGHT_FINISH: _InFlight.ValueType  # 2
+    """They go on by the content they entered with."""
+    IN_FLIGHT_EXIT: _InFlight.ValueType  # 3
+    """They leave, with the gate `version` on record."""
+
+class InFlight(_InFlight, metaclass=_InFlightEnumTypeWrapper):
+    """What becomes of people on their way when a campaign changes."""
+
+IN_FLIGHT_UNSPECIFIED: InFlight.ValueType  # 0
+"""Never sent."""
+IN_FLIGHT_MIGRATE: InFlight.ValueType  # 1
+"""They go on by the new content. The default."""
+IN_FLIGHT_FINISH: InFlight.ValueType  # 2
+"""They go on by the content they entered with."""
+IN_FLIGHT_EXIT: InFlight.ValueType  # 3
+"""They leave, with the gate `version` on record."""
+Global___InFlight: _TypeAlias = InFlight  # noqa: Y015
 
 @_typing.final
 class Campaign(_message.Message):
@@ -79,6 +110,18 @@ class Campaign(_message.Message):
     CREATE_TIME_FIELD_NUMBER: _builtins.int
     UPDATE_TIME_FIELD_NUMBER: _builtins.int
     LAUNCH_TIME_FIELD_NUMBER: _builtins.int
+    WAIT_FIELD_NUMBER: _builtins.int
+    SEND_WINDOW_FIELD_NUMBER: _builtins.int
+    VARIANTS_FIELD_NUMBER: _builtins.int
+    DEFAULT_WEIGHT_FIELD_NUMBER: _builtins.int
+    HOLDOUT_WEIGHT_FIELD_NUMBER: _builtins.int
+    SALT_FIELD_NUMBER: _builtins.int
+    GOALS_FIELD_NUMBER: _builtins.int
+    DIGEST_FIELD_NUMBER: _builtins.int
+    REENTRY_PROPERTY_FIELD_NUMBER: _builtins.int
+    SIMULTANEOUS_MAX_FIELD_NUMBER: _builtins.int
+    SENDS_PER_MINUTE_FIELD_NUMBER: _builtins.int
+    IGNORES_HOLDOUT_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """`workspaces/{workspace}/campaigns/{campaign}`; `{campaign}` is kebab-case,
     at most 63 characters.
@@ -97,9 +140,35 @@ class Campaign(_message.Message):
     """Changes with every change. Sent with an update, it must still be current,
     else `ETAG_MISMATCH`.
     """
+    default_weight: _builtins.int
+    """Share of `message` among the weights. All weights 0: no split."""
+    holdout_weight: _builtins.int
+    """Share of those who get nothing, to compare with. They enter, leave with the
+    gate `holdout` and count for goals.
+    """
+    salt: _builtins.str
+    """Changes who gets which variant. Empty: the campaign's id. At most 64
+    characters.
+    """
+    reentry_property: _builtins.str
+    """Re-entry is asked for each value of this property of the event apart, as
+    `order_id`. Absent from an event: as one value. Empty: for all together.
+    """
+    simultaneous_max: _builtins.int
+    """At most so many passages of one recipient wait or are under way at a time;
+    the gate `simultaneous` refuses more. 0: no limit.
+    """
+    sends_per_minute: _builtins.int
+    """At most so many messages of the campaign are released a minute, in the
+    order they are due. 0: no limit.
+    """
+    ignores_holdout: _builtins.bool
+    """Also to who is in the workspace's holdout, as order confirmations.
+    `critical` ones are anyway. Default false.
+    """
     @_builtins.property
     def trigger(self) -> Global___Trigger:
-        """The event that begins it."""
+        """What begins it."""
 
     @_builtins.property
     def recipient(self) -> Global___Recipient:
@@ -165,6 +234,26 @@ class Campaign(_message.Message):
     def launch_time(self) -> _timestamp_pb2.Timestamp:
         """When it was first launched. Absent: never."""
 
+    @_builtins.property
+    def wait(self) -> Global___Wait:
+        """When the message is due, beyond `delay`. Absent: after the delay."""
+
+    @_builtins.property
+    def send_window(self) -> Global___SendWindow:
+        """When messages may go out. Absent: at any hour."""
+
+    @_builtins.property
+    def variants(self) -> _containers.RepeatedCompositeFieldContainer[Global___Variant]:
+        """Other messages for some. At most 20."""
+
+    @_builtins.property
+    def goals(self) -> _containers.RepeatedCompositeFieldContainer[Global___Goal]:
+        """What counts as success. At most 10."""
+
+    @_builtins.property
+    def digest(self) -> Global___Digest:
+        """Gathers events into one message. Not with `wait`, `delay` or a schedule."""
+
     def __init__(
         self,
         *,
@@ -187,10 +276,22 @@ class Campaign(_message.Message):
         create_time: _timestamp_pb2.Timestamp | None = ...,
         update_time: _timestamp_pb2.Timestamp | None = ...,
         launch_time: _timestamp_pb2.Timestamp | None = ...,
+        wait: Global___Wait | None = ...,
+        send_window: Global___SendWindow | None = ...,
+        variants: _abc.Iterable[Global___Variant] | None = ...,
+        default_weight: _builtins.int = ...,
+        holdout_weight: _builtins.int = ...,
+        salt: _builtins.str = ...,
+        goals: _abc.Iterable[Global___Goal] | None = ...,
+        digest: Global___Digest | None = ...,
+        reentry_property: _builtins.str = ...,
+        simultaneous_max: _builtins.int = ...,
+        sends_per_minute: _builtins.int = ...,
+        ignores_holdout: _builtins.bool = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "delay", b"delay", "end_time", b"end_time", "launch_time", b"launch_time", "max_trigger_lateness", b"max_trigger_lateness", "message", b"message", "recipient", b"recipient", "reentry_interval", b"reentry_interval", "start_time", b"start_time", "time_to_live", b"time_to_live", "trigger", b"trigger", "update_time", b"update_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "delay", b"delay", "digest", b"digest", "end_time", b"end_time", "launch_time", b"launch_time", "max_trigger_lateness", b"max_trigger_lateness", "message", b"message", "recipient", b"recipient", "reentry_interval", b"reentry_interval", "send_window", b"send_window", "start_time", b"start_time", "time_to_live", b"time_to_live", "trigger", b"trigger", "update_time", b"update_time", "wait", b"wait"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "critical", b"critical", "delay", b"delay", "display_name", b"display_name", "end_time", b"end_time", "etag", b"etag", "exceptions", b"exceptions", "launch_time", b"launch_time", "max_trigger_lateness", b"max_trigger_lateness", "message", b"message", "name", b"name", "recipient", b"recipient", "reentry_interval", b"reentry_interval", "start_time", b"start_time", "state", b"state", "time_to_live", b"time_to_live", "trigger", b"trigger", "update_time", b"update_time", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "critical", b"critical", "default_weight", b"default_weight", "delay", b"delay", "digest", b"digest", "display_name", b"display_name", "end_time", b"end_time", "etag", b"etag", "exceptions", b"exceptions", "goals", b"goals", "holdout_weight", b"holdout_weight", "ignores_holdout", b"ignores_holdout", "launch_time", b"launch_time", "max_trigger_lateness", b"max_trigger_lateness", "message", b"message", "name", b"name", "recipient", b"recipient", "reentry_interval", b"reentry_interval", "reentry_property", b"reentry_property", "salt", b"salt", "send_window", b"send_window", "sends_per_minute", b"sends_per_minute", "simultaneous_max", b"simultaneous_max", "start_time", b"start_time", "state", b"state", "time_to_live", b"time_to_live", "trigger", b"trigger", "update_time", b"update_time", "variants", b"variants", "version", b"version", "wait", b"wait"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -198,61 +299,961 @@ Global___Campaign: _TypeAlias = Campaign  # noqa: Y015
 
 @_typing.final
 class Trigger(_message.Message):
-    """The event that begins a campaign."""
+    """What begins a campaign: exactly one kind of beginning, and a filter. Whatever
+    the kind, it reaches judging as an event of the person, so that everything
+    said of events holds: `event.properties` are those of that event, and the
+    passage is named after it.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
     EVENT_TYPE_FIELD_NUMBER: _builtins.int
+    ATTRIBUTE_FIELD_NUMBER: _builtins.int
+    SEGMENT_FIELD_NUMBER: _builtins.int
+    DATE_FIELD_NUMBER: _builtins.int
+    INACTIVITY_FIELD_NUMBER: _builtins.int
+    REGION_FIELD_NUMBER: _builtins.int
+    INTERACTION_FIELD_NUMBER: _builtins.int
+    MILESTONE_FIELD_NUMBER: _builtins.int
+    SCHEDULE_FIELD_NUMBER: _builtins.int
+    REQUEST_FIELD_NUMBER: _builtins.int
     FILTER_FIELD_NUMBER: _builtins.int
     event_type: _builtins.str
-    """Its type."""
+    """Type of an event."""
     filter: _builtins.str
-    """CEL over `event` (`id`, `type`, `occur_time`, `properties`), `profile`
-    (the recipient: `id`, `attributes`, `counters.<type>.count`, `traits.<trait>`,
-    `time_zone`, `locale`, `first_seen_time`, `last_seen_time`) and `now`, for example
-    `event.properties.value > 100.0 && profile.attributes.tier == "gold"`.
-    Must be true for the event to begin anything; a missing key makes it
-    false, with the reason on record. Judged at the event and, in what concerns the profile,
-    again at the message's time. At most 4,096 characters. Empty: always true.
+    """CEL over `event` (`id`, `type`, `occur_time`, `properties`), `profile` (the
+    recipient: `id`, `attributes`, `counters.<type>.count`, `traits.<trait>`,
+    `time_zone`, `locale`, `first_seen_time`, `last_seen_time`) and `now`, for
+    example `event.properties.value > 100.0 && profile.attributes.tier ==
+    "gold"`. Must be true for the event to begin anything; a missing key makes
+    it false, with the reason on record. Judged at the event and, in what
+    concerns the profile, again at the message's time. At most 4,096
+    characters. Empty: always true.
     """
+    @_builtins.property
+    def attribute(self) -> Global___AttributeChange:
+        """An attribute of the person changed."""
+
+    @_builtins.property
+    def segment(self) -> Global___SegmentChange:
+        """She entered or left a segment."""
+
+    @_builtins.property
+    def date(self) -> Global___DateAttribute:
+        """A date of hers comes near, or is past."""
+
+    @_builtins.property
+    def inactivity(self) -> Global___Inactivity:
+        """She has been silent for a time, or comes back after it."""
+
+    @_builtins.property
+    def region(self) -> Global___RegionCrossing:
+        """She enters, leaves or stays in a place."""
+
+    @_builtins.property
+    def interaction(self) -> Global___Interaction:
+        """She did something with an earlier message, or ignored it."""
+
+    @_builtins.property
+    def milestone(self) -> Global___Milestone:
+        """A trait of hers reached a number."""
+
+    @_builtins.property
+    def schedule(self) -> Global___Schedule:
+        """A time comes, for all of an audience: a broadcast."""
+
+    @_builtins.property
+    def request(self) -> Global___Request:
+        """A caller asks for it by `TriggerCampaign`."""
+
     def __init__(
         self,
         *,
         event_type: _builtins.str = ...,
+        attribute: Global___AttributeChange | None = ...,
+        segment: Global___SegmentChange | None = ...,
+        date: Global___DateAttribute | None = ...,
+        inactivity: Global___Inactivity | None = ...,
+        region: Global___RegionCrossing | None = ...,
+        interaction: Global___Interaction | None = ...,
+        milestone: Global___Milestone | None = ...,
+        schedule: Global___Schedule | None = ...,
+        request: Global___Request | None = ...,
         filter: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["attribute", b"attribute", "beginning", b"beginning", "date", b"date", "event_type", b"event_type", "inactivity", b"inactivity", "interaction", b"interaction", "milestone", b"milestone", "region", b"region", "request", b"request", "schedule", b"schedule", "segment", b"segment"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["event_type", b"event_type", "filter", b"filter"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attribute", b"attribute", "beginning", b"beginning", "date", b"date", "event_type", b"event_type", "filter", b"filter", "inactivity", b"inactivity", "interaction", b"interaction", "milestone", b"milestone", "region", b"region", "request", b"request", "schedule", b"schedule", "segment", b"segment"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType_beginning: _TypeAlias = _typing.Literal["event_type", "attribute", "segment", "date", "inactivity", "region", "interaction", "milestone", "schedule", "request"]  # noqa: Y015
+    _WhichOneofArgType_beginning: _TypeAlias = _typing.Literal["beginning", b"beginning"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_beginning) -> _WhichOneofReturnType_beginning | None: ...
 
 Global___Trigger: _TypeAlias = Trigger  # noqa: Y015
 
 @_typing.final
-class Recipient(_message.Message):
-    """Who gets the message, when it is not the profile of the event."""
+class AttributeChange(_message.Message):
+    """An attribute of a profile changed, however it was written. Heard of changes
+    that are committed after the campaign was launched; the event is
+    `attribute_changed` with the properties `attribute`, `from` and `to` (absent:
+    it was or is not set).
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
-    EVENT_PROPERTY_FIELD_NUMBER: _builtins.int
-    event_property: _builtins.str
-    """Property of the event that holds the recipient's profile id, as
-    `review_owner`. When it is absent from an event, or names the event's own
-    profile, nothing begins, with the reason on record.
+    ATTRIBUTE_FIELD_NUMBER: _builtins.int
+    FROM_FIELD_NUMBER: _builtins.int
+    TO_FIELD_NUMBER: _builtins.int
+    attribute: _builtins.str
+    """Its key, one that the workspace knows."""
+    @_builtins.property
+    def to(self) -> _struct_pb2.Value:
+        """Only to this value. Absent: to any, or none. A write of the value that
+        there was changes nothing.
+        """
+
+    def __init__(
+        self,
+        *,
+        attribute: _builtins.str = ...,
+        to: _struct_pb2.Value | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["from", b"from", "to", b"to"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attribute", b"attribute", "from", b"from", "to", b"to"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AttributeChange: _TypeAlias = AttributeChange  # noqa: Y015
+
+@_typing.final
+class SegmentChange(_message.Message):
+    """A person entered or left a segment, by what she did, by what became of her,
+    or by time.
     """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SEGMENT_FIELD_NUMBER: _builtins.int
+    EXITED_FIELD_NUMBER: _builtins.int
+    segment: _builtins.str
+    """`workspaces/{workspace}/segments/{segment}`."""
+    exited: _builtins.bool
+    """When she left it. Default: when she entered it."""
+    def __init__(
+        self,
+        *,
+        segment: _builtins.str = ...,
+        exited: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["exited", b"exited", "segment", b"segment"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SegmentChange: _TypeAlias = SegmentChange  # noqa: Y015
+
+@_typing.final
+class DateAttribute(_message.Message):
+    """A time before or after a date that her profile holds (an RFC 3339 timestamp,
+    or a date alone, which is that day in her zone). Planned for everybody who
+    has the date when the campaign is launched, and planned anew as soon as the
+    date moves; without the date nothing is sent. The planned time being past by
+    more than `max_trigger_lateness`, nothing begins.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ATTRIBUTE_FIELD_NUMBER: _builtins.int
+    OFFSET_FIELD_NUMBER: _builtins.int
+    LOCAL_TIME_FIELD_NUMBER: _builtins.int
+    attribute: _builtins.str
+    """Key of the attribute, as `trial_end`."""
+    local_time: _builtins.str
+    """`HH:MM` by her clock on that day. Empty: at the very instant."""
+    @_builtins.property
+    def offset(self) -> _duration_pb2.Duration:
+        """How long after it; negative: before it. With `local_time` whole days of her
+        calendar. -400 to 400 days.
+        """
+
+    def __init__(
+        self,
+        *,
+        attribute: _builtins.str = ...,
+        offset: _duration_pb2.Duration | None = ...,
+        local_time: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["offset", b"offset"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attribute", b"attribute", "local_time", b"local_time", "offset", b"offset"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DateAttribute: _TypeAlias = DateAttribute  # noqa: Y015
+
+@_typing.final
+class Inactivity(_message.Message):
+    """A silence, and its end. Who is silent already when the campaign is launched
+    does not begin.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DURATION_FIELD_NUMBER: _builtins.int
+    EVENT_TYPE_FIELD_NUMBER: _builtins.int
+    RETURNED_FIELD_NUMBER: _builtins.int
+    event_type: _builtins.str
+    """Only this type of event breaks the silence. Empty: any that is her own
+    doing.
+    """
+    returned: _builtins.bool
+    """When she is back after such a silence. Default: when it is complete; who is
+    back while her message waits does not get it.
+    """
+    @_builtins.property
+    def duration(self) -> _duration_pb2.Duration:
+        """How long nothing was heard of her: 1 minute to 400 days."""
+
+    def __init__(
+        self,
+        *,
+        duration: _duration_pb2.Duration | None = ...,
+        event_type: _builtins.str = ...,
+        returned: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["duration", b"duration"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["duration", b"duration", "event_type", b"event_type", "returned", b"returned"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Inactivity: _TypeAlias = Inactivity  # noqa: Y015
+
+@_typing.final
+class RegionCrossing(_message.Message):
+    """A person moves into a region, out of it, or stays in it. Known from events of
+    type `location_reported` with the properties `latitude` and `longitude` in
+    degrees (WGS 84). The first report inside a region enters it. A report older
+    than the latest one heard of her moves her nowhere.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    class _Kind:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _KindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[RegionCrossing._Kind.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        KIND_UNSPECIFIED: RegionCrossing._Kind.ValueType  # 0
+        """Never sent."""
+        KIND_ENTER: RegionCrossing._Kind.ValueType  # 1
+        """She was outside, or unknown, and is inside."""
+        KIND_EXIT: RegionCrossing._Kind.ValueType  # 2
+        """She was inside and is outside."""
+        KIND_DWELL: RegionCrossing._Kind.ValueType  # 3
+        """She has been inside for `duration` without a report from outside."""
+
+    class Kind(_Kind, metaclass=_KindEnumTypeWrapper):
+        """How she moves."""
+
+    KIND_UNSPECIFIED: RegionCrossing.Kind.ValueType  # 0
+    """Never sent."""
+    KIND_ENTER: RegionCrossing.Kind.ValueType  # 1
+    """She was outside, or unknown, and is inside."""
+    KIND_EXIT: RegionCrossing.Kind.ValueType  # 2
+    """She was inside and is outside."""
+    KIND_DWELL: RegionCrossing.Kind.ValueType  # 3
+    """She has been inside for `duration` without a report from outside."""
+
+    REGIONS_FIELD_NUMBER: _builtins.int
+    KIND_FIELD_NUMBER: _builtins.int
+    DURATION_FIELD_NUMBER: _builtins.int
+    kind: Global___RegionCrossing.Kind.ValueType
+    """Which move."""
+    @_builtins.property
+    def regions(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """1 to 100 names `workspaces/{workspace}/regions/{region}`; any of them."""
+
+    @_builtins.property
+    def duration(self) -> _duration_pb2.Duration:
+        """For `KIND_DWELL` only: 1 minute to 7 days."""
+
+    def __init__(
+        self,
+        *,
+        regions: _abc.Iterable[_builtins.str] | None = ...,
+        kind: Global___RegionCrossing.Kind.ValueType = ...,
+        duration: _duration_pb2.Duration | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["duration", b"duration"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["duration", b"duration", "kind", b"kind", "regions", b"regions"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RegionCrossing: _TypeAlias = RegionCrossing  # noqa: Y015
+
+@_typing.final
+class Interaction(_message.Message):
+    """What a person does with the message of another campaign, or does not."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CAMPAIGN_FIELD_NUMBER: _builtins.int
+    EVENT_TYPE_FIELD_NUMBER: _builtins.int
+    IGNORED_FOR_FIELD_NUMBER: _builtins.int
+    campaign: _builtins.str
+    """`workspaces/{workspace}/campaigns/{campaign}` of the earlier message."""
+    event_type: _builtins.str
+    """Of the receipt: `message_sent`, `message_failed`, `message_opened`,
+    `message_clicked`, `message_dismissed` or another with the properties
+    `delivery` and `campaign`.
+    """
+    @_builtins.property
+    def ignored_for(self) -> _duration_pb2.Duration:
+        """Absent: begins with the receipt. Else begins so long after the message was
+        sent, if no such receipt of that delivery came till then: 1 minute to 400
+        days.
+        """
+
+    def __init__(
+        self,
+        *,
+        campaign: _builtins.str = ...,
+        event_type: _builtins.str = ...,
+        ignored_for: _duration_pb2.Duration | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["ignored_for", b"ignored_for"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["campaign", b"campaign", "event_type", b"event_type", "ignored_for", b"ignored_for"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Interaction: _TypeAlias = Interaction  # noqa: Y015
+
+@_typing.final
+class Milestone(_message.Message):
+    """A trait reaches a number. Begins when it does, not for who has it at launch;
+    again after the trait has fallen below (as one of this month does) where re-
+    entry lets it.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TRAIT_FIELD_NUMBER: _builtins.int
+    VALUE_FIELD_NUMBER: _builtins.int
+    trait: _builtins.str
+    """`{trait}` of `workspaces/{workspace}/traits/{trait}`."""
+    value: _builtins.float
+    """At least so much."""
+    def __init__(
+        self,
+        *,
+        trait: _builtins.str = ...,
+        value: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["trait", b"trait", "value", b"value"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Milestone: _TypeAlias = Milestone  # noqa: Y015
+
+@_typing.final
+class Schedule(_message.Message):
+    """A broadcast: one time or again and again, to all of an audience as it is when
+    it goes out. Re-entry, waits, windows, caps and consent hold as for any
+    message. Each time is a `Broadcast`.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    AUDIENCE_FIELD_NUMBER: _builtins.int
+    DATE_TIME_FIELD_NUMBER: _builtins.int
+    RECURRENCE_FIELD_NUMBER: _builtins.int
+    CRON_FIELD_NUMBER: _builtins.int
+    TIME_ZONE_FIELD_NUMBER: _builtins.int
+    RECIPIENT_TIME_FIELD_NUMBER: _builtins.int
+    date_time: _builtins.str
+    """Civil time of the (first) broadcast, `2026-12-01T09:00`. Empty: at launch,
+    or by `cron` from launch on.
+    """
+    recurrence: _builtins.str
+    """RFC 5545 RRULE counted from `date_time`, as `FREQ=WEEKLY;BYDAY=MO`; not
+    oftener than hourly. Not with `cron`.
+    """
+    cron: _builtins.str
+    """Five fields, as `0 9 * * 1`. Not with `recurrence`."""
+    time_zone: _builtins.str
+    """IANA zone of the times above. Empty: the workspace's."""
+    recipient_time: _builtins.bool
+    """Each at that civil time by her own clock (the workspace's where hers is
+    unknown). The broadcast begins when it is that time in the first zone on
+    earth. Who passed that time before the broadcast heard of her gets it at
+    once. Default false.
+    """
+    @_builtins.property
+    def audience(self) -> Global___Audience:
+        """To whom."""
+
+    def __init__(
+        self,
+        *,
+        audience: Global___Audience | None = ...,
+        date_time: _builtins.str = ...,
+        recurrence: _builtins.str = ...,
+        cron: _builtins.str = ...,
+        time_zone: _builtins.str = ...,
+        recipient_time: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["audience", b"audience"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["audience", b"audience", "cron", b"cron", "date_time", b"date_time", "recipient_time", b"recipient_time", "recurrence", b"recurrence", "time_zone", b"time_zone"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Schedule: _TypeAlias = Schedule  # noqa: Y015
+
+@_typing.final
+class Audience(_message.Message):
+    """People, as they are when they are counted."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SEGMENT_FIELD_NUMBER: _builtins.int
+    FILTER_FIELD_NUMBER: _builtins.int
+    EVERYONE_FIELD_NUMBER: _builtins.int
+    segment: _builtins.str
+    """Members of `workspaces/{workspace}/segments/{segment}`."""
+    filter: _builtins.str
+    """CEL over `profile` as in a segment, not kept."""
+    everyone: _builtins.bool
+    """All profiles of the workspace; must be true."""
+    def __init__(
+        self,
+        *,
+        segment: _builtins.str = ...,
+        filter: _builtins.str = ...,
+        everyone: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["everyone", b"everyone", "filter", b"filter", "segment", b"segment", "who", b"who"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["everyone", b"everyone", "filter", b"filter", "segment", b"segment", "who", b"who"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_who: _TypeAlias = _typing.Literal["segment", "filter", "everyone"]  # noqa: Y015
+    _WhichOneofArgType_who: _TypeAlias = _typing.Literal["who", b"who"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_who) -> _WhichOneofReturnType_who | None: ...
+
+Global___Audience: _TypeAlias = Audience  # noqa: Y015
+
+@_typing.final
+class Request(_message.Message):
+    """A caller asks for it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Request: _TypeAlias = Request  # noqa: Y015
+
+@_typing.final
+class Recipient(_message.Message):
+    """Who gets the message, when it is not the profile of the event. The event's
+    own profile gets nothing unless `include_actor`; whoever is named twice gets
+    it once.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class Relation(_message.Message):
+        """People at the other end of relations. Who blocks the event's profile or is
+        blocked by it is left out.
+        """
+
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KIND_FIELD_NUMBER: _builtins.int
+        OUTGOING_FIELD_NUMBER: _builtins.int
+        MUTUAL_FIELD_NUMBER: _builtins.int
+        FILTER_FIELD_NUMBER: _builtins.int
+        kind: _builtins.str
+        """Which relations, as `follows`."""
+        outgoing: _builtins.bool
+        """Those from the event's profile: whom it follows. Default: those to it:
+        its followers.
+        """
+        mutual: _builtins.bool
+        """Only who is related back by the same kind."""
+        filter: _builtins.str
+        """CEL over `profile` at the other end as in a segment, and
+        `relation.attributes`. Empty: all.
+        """
+        def __init__(
+            self,
+            *,
+            kind: _builtins.str = ...,
+            outgoing: _builtins.bool = ...,
+            mutual: _builtins.bool = ...,
+            filter: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["filter", b"filter", "kind", b"kind", "mutual", b"mutual", "outgoing", b"outgoing"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    @_typing.final
+    class Team(_message.Message):
+        """A few profiles."""
+
+        DESCRIPTOR: _descriptor.Descriptor
+
+        PROFILES_FIELD_NUMBER: _builtins.int
+        @_builtins.property
+        def profiles(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+            """1 to 20 names `workspaces/{workspace}/profiles/{profile}`."""
+
+        def __init__(
+            self,
+            *,
+            profiles: _abc.Iterable[_builtins.str] | None = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["profiles", b"profiles"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    EVENT_PROPERTY_FIELD_NUMBER: _builtins.int
+    RELATION_FIELD_NUMBER: _builtins.int
+    TEAM_FIELD_NUMBER: _builtins.int
+    INCLUDE_ACTOR_FIELD_NUMBER: _builtins.int
+    event_property: _builtins.str
+    """Property of the event that holds the recipient's profile id, or a list of
+    at most 100, as `review_owner`. When it is absent from an event, or names
+    nobody but the event's own profile, nothing begins, with the reason on
+    record.
+    """
+    include_actor: _builtins.bool
+    """Whether the event's own profile may be among them. Default false."""
+    @_builtins.property
+    def relation(self) -> Global___Recipient.Relation:
+        """All who are related to the event's profile, however many: their passages
+        begin soon after the event, not at once with it.
+        """
+
+    @_builtins.property
+    def team(self) -> Global___Recipient.Team:
+        """Always the same few, as a support team with a webhook."""
+
     def __init__(
         self,
         *,
         event_property: _builtins.str = ...,
+        relation: Global___Recipient.Relation | None = ...,
+        team: Global___Recipient.Team | None = ...,
+        include_actor: _builtins.bool = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["event_property", b"event_property", "relation", b"relation", "team", b"team", "who", b"who"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["event_property", b"event_property"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["event_property", b"event_property", "include_actor", b"include_actor", "relation", b"relation", "team", b"team", "who", b"who"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_who: _TypeAlias = _typing.Literal["event_property", "relation", "team"]  # noqa: Y015
+    _WhichOneofArgType_who: _TypeAlias = _typing.Literal["who", b"who"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_who) -> _WhichOneofReturnType_who | None: ...
+
+Global___Recipient: _TypeAlias = Recipient  # noqa: Y015
+
+@_typing.final
+class Wait(_message.Message):
+    """When the message is due, beyond a delay: in this order the base time, the
+    delay after it, the local time from there on, the spread. All of it is
+    reckoned when the passage begins; the local time and the send window again
+    when it is due, by the zone she is in then.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EVENT_PROPERTY_FIELD_NUMBER: _builtins.int
+    OFFSET_FIELD_NUMBER: _builtins.int
+    LOCAL_TIME_FIELD_NUMBER: _builtins.int
+    WEEKDAYS_FIELD_NUMBER: _builtins.int
+    SPREAD_FIELD_NUMBER: _builtins.int
+    event_property: _builtins.str
+    """Property of the event with an RFC 3339 timestamp, as `departure_time`, to
+    count from instead of the event's occurrence. Absent from an event or no
+    timestamp: nothing begins, with the reason on record. Empty: the
+    occurrence.
+    """
+    local_time: _builtins.str
+    """`HH:MM`: then until the recipient's clock next shows this. A time that does
+    not exist on that day (clocks are set forward): the next instant that does.
+    One that exists twice: the first. Zone unknown: the workspace's, else UTC.
+    """
+    @_builtins.property
+    def offset(self) -> _duration_pb2.Duration:
+        """Added to that time; negative: before it. -400 to 400 days. Due in the past
+        means at once, unless the message has expired.
+        """
+
+    @_builtins.property
+    def weekdays(self) -> _containers.RepeatedScalarFieldContainer[_dayofweek_pb2.DayOfWeek.ValueType]:
+        """With `local_time`: only on these days of the week. Empty: any."""
+
+    @_builtins.property
+    def spread(self) -> _duration_pb2.Duration:
+        """Then up to so long more, by a hash of the passage, so that not all go out
+        at one instant: 0 to 24 hours.
+        """
+
+    def __init__(
+        self,
+        *,
+        event_property: _builtins.str = ...,
+        offset: _duration_pb2.Duration | None = ...,
+        local_time: _builtins.str = ...,
+        weekdays: _abc.Iterable[_dayofweek_pb2.DayOfWeek.ValueType] | None = ...,
+        spread: _duration_pb2.Duration | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["offset", b"offset", "spread", b"spread"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["event_property", b"event_property", "local_time", b"local_time", "offset", b"offset", "spread", b"spread", "weekdays", b"weekdays"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___Recipient: _TypeAlias = Recipient  # noqa: Y015
+Global___Wait: _TypeAlias = Wait  # noqa: Y015
+
+@_typing.final
+class SendWindow(_message.Message):
+    """Hours at which messages may go out, by the recipient's clock. Outside them a
+    message waits for the next that begins before it expires.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class Range(_message.Message):
+        """Hours of some days."""
+
+        DESCRIPTOR: _descriptor.Descriptor
+
+        START_FIELD_NUMBER: _builtins.int
+        END_FIELD_NUMBER: _builtins.int
+        WEEKDAYS_FIELD_NUMBER: _builtins.int
+        start: _builtins.str
+        """`HH:MM`, from then on."""
+        end: _builtins.str
+        """`HH:MM`, up to but not including; not later than `start`: on the day
+        after. `24:00` is written `00:00`.
+        """
+        @_builtins.property
+        def weekdays(self) -> _containers.RepeatedScalarFieldContainer[_dayofweek_pb2.DayOfWeek.ValueType]:
+            """Days on which it begins. Empty: all."""
+
+        def __init__(
+            self,
+            *,
+            start: _builtins.str = ...,
+            end: _builtins.str = ...,
+            weekdays: _abc.Iterable[_dayofweek_pb2.DayOfWeek.ValueType] | None = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["end", b"end", "start", b"start", "weekdays", b"weekdays"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    RANGES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def ranges(self) -> _containers.RepeatedCompositeFieldContainer[Global___SendWindow.Range]:
+        """1 to 21; any of them."""
+
+    def __init__(
+        self,
+        *,
+        ranges: _abc.Iterable[Global___SendWindow.Range] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ranges", b"ranges"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SendWindow: _TypeAlias = SendWindow  # noqa: Y015
+
+@_typing.final
+class Variant(_message.Message):
+    """Another message for some of the people. Those with a `filter` are asked in
+    order, and the first that holds is taken. Of everybody else those with a
+    `weight` get their share, by a hash of the campaign's `salt` and the person,
+    so that she gets the same each time. Who gets none gets `Campaign.message`.
+    What was assigned is on record from her entry on, before consent, caps or
+    anything that may depend on it is asked.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    FILTER_FIELD_NUMBER: _builtins.int
+    WEIGHT_FIELD_NUMBER: _builtins.int
+    MESSAGE_FIELD_NUMBER: _builtins.int
+    id: _builtins.str
+    """kebab-case, at most 63 characters; unique in the campaign; not `default` or
+    `holdout`.
+    """
+    filter: _builtins.str
+    """CEL as `Trigger.filter`. Exactly one of `filter` and `weight`. What is
+    missing makes it not hold.
+    """
+    weight: _builtins.int
+    """Share, in proportion to all weights of the campaign with those of the
+    default and of the holdout.
+    """
+    @_builtins.property
+    def message(self) -> Global___Message:
+        """What is sent."""
+
+    def __init__(
+        self,
+        *,
+        id: _builtins.str = ...,
+        filter: _builtins.str = ...,
+        weight: _builtins.int = ...,
+        message: Global___Message | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["message", b"message"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["filter", b"filter", "id", b"id", "message", b"message", "weight", b"weight"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Variant: _TypeAlias = Variant  # noqa: Y015
+
+@_typing.final
+class Goal(_message.Message):
+    """What counts as success: an event of the recipient within a time after her
+    entry. Counted once a passage, for who got the message, who did not and who
+    was held out alike.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    EVENT_TYPE_FIELD_NUMBER: _builtins.int
+    FILTER_FIELD_NUMBER: _builtins.int
+    WINDOW_FIELD_NUMBER: _builtins.int
+    VALUE_PROPERTY_FIELD_NUMBER: _builtins.int
+    id: _builtins.str
+    """kebab-case; unique in the campaign."""
+    event_type: _builtins.str
+    """Type of the event."""
+    filter: _builtins.str
+    """CEL over `event`, `trigger` and `profile` as of an exception. Empty: always
+    true.
+    """
+    value_property: _builtins.str
+    """Numeric property to sum up, as `total`. Empty: only counted."""
+    @_builtins.property
+    def window(self) -> _duration_pb2.Duration:
+        """How long after entry: 1 minute to 30 days. Default 7 days."""
+
+    def __init__(
+        self,
+        *,
+        id: _builtins.str = ...,
+        event_type: _builtins.str = ...,
+        filter: _builtins.str = ...,
+        window: _duration_pb2.Duration | None = ...,
+        value_property: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["window", b"window"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["event_type", b"event_type", "filter", b"filter", "id", b"id", "value_property", b"value_property", "window", b"window"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Goal: _TypeAlias = Goal  # noqa: Y015
+
+@_typing.final
+class Digest(_message.Message):
+    """Many events, one message: they are gathered in a window and told together.
+    One window at a time for a recipient and key; it is flushed exactly once, and
+    what comes later opens the next. Re-entry does not apply to what is gathered.
+    What is gathered is judged as any event is; the passage of the window is that
+    of its first event.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class Sliding(_message.Message):
+        """A pause ends it, or a bound."""
+
+        DESCRIPTOR: _descriptor.Descriptor
+
+        PAUSE_FIELD_NUMBER: _builtins.int
+        MOST_FIELD_NUMBER: _builtins.int
+        @_builtins.property
+        def pause(self) -> _duration_pb2.Duration:
+            """1 minute to 7 days."""
+
+        @_builtins.property
+        def most(self) -> _duration_pb2.Duration:
+            """At the latest so long after the first event: up to 31 days."""
+
+        def __init__(
+            self,
+            *,
+            pause: _duration_pb2.Duration | None = ...,
+            most: _duration_pb2.Duration | None = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _typing.Literal["most", b"most", "pause", b"pause"]  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["most", b"most", "pause", b"pause"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    @_typing.final
+    class Calendar(_message.Message):
+        """Local times, by the recipient's clock."""
+
+        DESCRIPTOR: _descriptor.Descriptor
+
+        LOCAL_TIME_FIELD_NUMBER: _builtins.int
+        WEEKDAYS_FIELD_NUMBER: _builtins.int
+        local_time: _builtins.str
+        """`HH:MM`."""
+        @_builtins.property
+        def weekdays(self) -> _containers.RepeatedScalarFieldContainer[_dayofweek_pb2.DayOfWeek.ValueType]:
+            """Empty: every day."""
+
+        def __init__(
+            self,
+            *,
+            local_time: _builtins.str = ...,
+            weekdays: _abc.Iterable[_dayofweek_pb2.DayOfWeek.ValueType] | None = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["local_time", b"local_time", "weekdays", b"weekdays"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    @_typing.final
+    class Undo(_message.Message):
+        """An event that takes back others."""
+
+        DESCRIPTOR: _descriptor.Descriptor
+
+        EVENT_TYPE_FIELD_NUMBER: _builtins.int
+        FILTER_FIELD_NUMBER: _builtins.int
+        event_type: _builtins.str
+        """Type of the event."""
+        filter: _builtins.str
+        """CEL over `event`, the undoing, and `trigger`, what is gathered. Empty:
+        whoever acted and what was acted on must be the same. A window with
+        nothing left sends nothing.
+        """
+        def __init__(
+            self,
+            *,
+            event_type: _builtins.str = ...,
+            filter: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["event_type", b"event_type", "filter", b"filter"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    KEY_PROPERTY_FIELD_NUMBER: _builtins.int
+    FIXED_FIELD_NUMBER: _builtins.int
+    SLIDING_FIELD_NUMBER: _builtins.int
+    CALENDAR_FIELD_NUMBER: _builtins.int
+    URGENT_FILTER_FIELD_NUMBER: _builtins.int
+    UNDO_FIELD_NUMBER: _builtins.int
+    ACTOR_PROPERTY_FIELD_NUMBER: _builtins.int
+    OBJECT_PROPERTY_FIELD_NUMBER: _builtins.int
+    ITEMS_MAX_FIELD_NUMBER: _builtins.int
+    MESSAGE_FIELD_NUMBER: _builtins.int
+    key_property: _builtins.str
+    """Events are gathered apart by this property, as `photo`. Empty: all
+    together.
+    """
+    urgent_filter: _builtins.str
+    """CEL as `Trigger.filter`: what passes is not gathered but sent at once with
+    the campaign's message. Empty: all is gathered.
+    """
+    actor_property: _builtins.str
+    """Property with the id of who acted. Empty: the event's own profile."""
+    object_property: _builtins.str
+    """Property with the id of what was acted on: events of the same object are
+    told together ("Ana and 13 others"). Empty: all are.
+    """
+    items_max: _builtins.int
+    """So many events, the latest, are handed to the template; all are counted. 1
+    to 200; 0 means 50.
+    """
+    @_builtins.property
+    def fixed(self) -> _duration_pb2.Duration:
+        """From the first event on: 1 minute to 31 days."""
+
+    @_builtins.property
+    def sliding(self) -> Global___Digest.Sliding:
+        """Until it has been quiet."""
+
+    @_builtins.property
+    def calendar(self) -> Global___Digest.Calendar:
+        """Until the next of some local times."""
+
+    @_builtins.property
+    def undo(self) -> Global___Digest.Undo:
+        """What takes an event out again."""
+
+    @_builtins.property
+    def message(self) -> Global___Message:
+        """What is sent when the window is flushed. Absent: the campaign's message.
+        Its template sees `digest.count`, `digest.items` (`event` as it was, latest
+        first), and `digest.groups`: by object, latest first, `object`, `count`,
+        `actors` (`id`, and `event` of the latest), `actor_count`, `other_count`
+        (all but the first actor).
+        """
+
+    def __init__(
+        self,
+        *,
+        key_property: _builtins.str = ...,
+        fixed: _duration_pb2.Duration | None = ...,
+        sliding: Global___Digest.Sliding | None = ...,
+        calendar: Global___Digest.Calendar | None = ...,
+        urgent_filter: _builtins.str = ...,
+        undo: Global___Digest.Undo | None = ...,
+        actor_property: _builtins.str = ...,
+        object_property: _builtins.str = ...,
+        items_max: _builtins.int = ...,
+        message: Global___Message | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["calendar", b"calendar", "fixed", b"fixed", "message", b"message", "sliding", b"sliding", "undo", b"undo", "window", b"window"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor_property", b"actor_property", "calendar", b"calendar", "fixed", b"fixed", "items_max", b"items_max", "key_property", b"key_property", "message", b"message", "object_property", b"object_property", "sliding", b"sliding", "undo", b"undo", "urgent_filter", b"urgent_filter", "window", b"window"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_window: _TypeAlias = _typing.Literal["fixed", "sliding", "calendar"]  # noqa: Y015
+    _WhichOneofArgType_window: _TypeAlias = _typing.Literal["window", b"window"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_window) -> _WhichOneofReturnType_window | None: ...
+
+Global___Digest: _TypeAlias = Digest  # noqa: Y015
 
 @_typing.final
 class ExceptionEvent(_message.Message):
@@ -452,10 +1453,15 @@ class UpdateCampaignRequest(_message.Message):
     UPDATE_MASK_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     VALIDATE_ONLY_FIELD_NUMBER: _builtins.int
+    IN_FLIGHT_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     """See `CreateCampaignRequest.request_id`."""
     validate_only: _builtins.bool
     """Checks everything and answers, but writes nothing."""
+    in_flight: Global___InFlight.ValueType
+    """What becomes of those who are on their way. Unspecified:
+    `IN_FLIGHT_MIGRATE`. A message that was released goes out as it was.
+    """
     @_builtins.property
     def campaign(self) -> Global___Campaign:
         """The campaign with its new values; `name` says which."""
@@ -473,10 +1479,11 @@ class UpdateCampaignRequest(_message.Message):
         update_mask: _field_mask_pb2.FieldMask | None = ...,
         request_id: _builtins.str = ...,
         validate_only: _builtins.bool = ...,
+        in_flight: Global___InFlight.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["campaign", b"campaign", "update_mask", b"update_mask"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["campaign", b"campaign", "request_id", b"request_id", "update_mask", b"update_mask", "validate_only", b"validate_only"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["campaign", b"campaign", "in_flight", b"in_flight", "request_id", b"request_id", "update_mask", b"update_mask", "validate_only", b"validate_only"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -547,3 +1554,494 @@ class ArchiveCampaignRequest(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ArchiveCampaignRequest: _TypeAlias = ArchiveCampaignRequest  # noqa: Y015
+
+@_typing.final
+class TriggerCampaignRequest(_message.Message):
+    """Request for `TriggerCampaign`."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class Item(_message.Message):
+        """One recipient."""
+
+        DESCRIPTOR: _descriptor.Descriptor
+
+        EVENT_ID_FIELD_NUMBER: _builtins.int
+        PROFILE_FIELD_NUMBER: _builtins.int
+        PROPERTIES_FIELD_NUMBER: _builtins.int
+        event_id: _builtins.str
+        """The caller's id of this request for this person; the event that it
+        becomes has it too. 7 days unique in the workspace.
+        """
+        profile: _builtins.str
+        """`workspaces/{workspace}/profiles/{profile}`."""
+        @_builtins.property
+        def properties(self) -> _struct_pb2.Struct:
+            """`event.properties` of expressions and templates, at most 32 KiB."""
+
+        def __init__(
+            self,
+            *,
+            event_id: _builtins.str = ...,
+            profile: _builtins.str = ...,
+            properties: _struct_pb2.Struct | None = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _typing.Literal["properties", b"properties"]  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["event_id", b"event_id", "profile", b"profile", "properties", b"properties"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    NAME_FIELD_NUMBER: _builtins.int
+    ITEMS_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """`workspaces/{workspace}/campaigns/{campaign}`."""
+    @_builtins.property
+    def items(self) -> _containers.RepeatedCompositeFieldContainer[Global___TriggerCampaignRequest.Item]:
+        """1 to 1,000."""
+
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        items: _abc.Iterable[Global___TriggerCampaignRequest.Item] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["items", b"items", "name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TriggerCampaignRequest: _TypeAlias = TriggerCampaignRequest  # noqa: Y015
+
+@_typing.final
+class TriggerCampaignResponse(_message.Message):
+    """Response for `TriggerCampaign`."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STATUSES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def statuses(self) -> _containers.RepeatedCompositeFieldContainer[_status_pb2.Status]:
+        """One for each item, in order. OK: a passage began. `FAILED_PRECONDITION`: a
+        gate refused, which the message names; it is on record too.
+        """
+
+    def __init__(
+        self,
+        *,
+        statuses: _abc.Iterable[_status_pb2.Status] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["statuses", b"statuses"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TriggerCampaignResponse: _TypeAlias = TriggerCampaignResponse  # noqa: Y015
+
+@_typing.final
+class ListCampaignVersionsRequest(_message.Message):
+    """Request for `ListCampaignVersions`."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """`workspaces/{workspace}/campaigns/{campaign}`."""
+    page_size: _builtins.int
+    """At most so many; 0 means 50, above 1,000 means 1,000."""
+    page_token: _builtins.str
+    """`next_page_token` of the page before."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListCampaignVersionsRequest: _TypeAlias = ListCampaignVersionsRequest  # noqa: Y015
+
+@_typing.final
+class ListCampaignVersionsResponse(_message.Message):
+    """Response for `ListCampaignVersions`."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VERSIONS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """For the next page. Empty: this was the last."""
+    @_builtins.property
+    def versions(self) -> _containers.RepeatedCompositeFieldContainer[Global___CampaignVersion]:
+        """One page, newest first."""
+
+    def __init__(
+        self,
+        *,
+        versions: _abc.Iterable[Global___CampaignVersion] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["next_page_token", b"next_page_token", "versions", b"versions"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListCampaignVersionsResponse: _TypeAlias = ListCampaignVersionsResponse  # noqa: Y015
+
+@_typing.final
+class CampaignVersion(_message.Message):
+    """What a campaign was."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VERSION_FIELD_NUMBER: _builtins.int
+    CAMPAIGN_FIELD_NUMBER: _builtins.int
+    CREATE_TIME_FIELD_NUMBER: _builtins.int
+    IN_FLIGHT_FIELD_NUMBER: _builtins.int
+    CALLER_FIELD_NUMBER: _builtins.int
+    version: _builtins.int
+    """From 1."""
+    in_flight: Global___InFlight.ValueType
+    """What became of those on their way."""
+    caller: _builtins.str
+    """Who made it: the name of the caller's key."""
+    @_builtins.property
+    def campaign(self) -> Global___Campaign:
+        """Its content then; its state is that of now."""
+
+    @_builtins.property
+    def create_time(self) -> _timestamp_pb2.Timestamp:
+        """Since when."""
+
+    def __init__(
+        self,
+        *,
+        version: _builtins.int = ...,
+        campaign: Global___Campaign | None = ...,
+        create_time: _timestamp_pb2.Timestamp | None = ...,
+        in_flight: Global___InFlight.ValueType = ...,
+        caller: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["campaign", b"campaign", "create_time", b"create_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["caller", b"caller", "campaign", b"campaign", "create_time", b"create_time", "in_flight", b"in_flight", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CampaignVersion: _TypeAlias = CampaignVersion  # noqa: Y015
+
+@_typing.final
+class RollbackCampaignRequest(_message.Message):
+    """Request for `RollbackCampaign`."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    IN_FLIGHT_FIELD_NUMBER: _builtins.int
+    ETAG_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """`workspaces/{workspace}/campaigns/{campaign}`."""
+    version: _builtins.int
+    """Whose content to take. Unknown: `NOT_FOUND`."""
+    in_flight: Global___InFlight.ValueType
+    """As in `UpdateCampaignRequest`."""
+    etag: _builtins.str
+    """Must still be current, else `ETAG_MISMATCH`. Empty: not asked."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        version: _builtins.int = ...,
+        in_flight: Global___InFlight.ValueType = ...,
+        etag: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["etag", b"etag", "in_flight", b"in_flight", "name", b"name", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RollbackCampaignRequest: _TypeAlias = RollbackCampaignRequest  # noqa: Y015
+
+@_typing.final
+class GetCampaignTrafficRequest(_message.Message):
+    """Request for `GetCampaignTraffic`."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """`workspaces/{workspace}/campaigns/{campaign}`."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetCampaignTrafficRequest: _TypeAlias = GetCampaignTrafficRequest  # noqa: Y015
+
+@_typing.final
+class CampaignTraffic(_message.Message):
+    """Who is on the way."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class WaitingByVersionEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.int
+        value: _builtins.int
+        def __init__(
+            self,
+            *,
+            key: _builtins.int = ...,
+            value: _builtins.int = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    WAITING_COUNT_FIELD_NUMBER: _builtins.int
+    SENDING_COUNT_FIELD_NUMBER: _builtins.int
+    WAITING_BY_VERSION_FIELD_NUMBER: _builtins.int
+    NEXT_DUE_TIME_FIELD_NUMBER: _builtins.int
+    waiting_count: _builtins.int
+    """Passages that wait for their time."""
+    sending_count: _builtins.int
+    """Passages released and not with delivery yet."""
+    @_builtins.property
+    def waiting_by_version(self) -> _containers.ScalarMap[_builtins.int, _builtins.int]:
+        """Those that wait, by the version they go by."""
+
+    @_builtins.property
+    def next_due_time(self) -> _timestamp_pb2.Timestamp:
+        """When the first of them is due. Absent: none waits."""
+
+    def __init__(
+        self,
+        *,
+        waiting_count: _builtins.int = ...,
+        sending_count: _builtins.int = ...,
+        waiting_by_version: _abc.Mapping[_builtins.int, _builtins.int] | None = ...,
+        next_due_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["next_due_time", b"next_due_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["next_due_time", b"next_due_time", "sending_count", b"sending_count", "waiting_by_version", b"waiting_by_version", "waiting_count", b"waiting_count"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CampaignTraffic: _TypeAlias = CampaignTraffic  # noqa: Y015
+
+@_typing.final
+class GetCampaignReportRequest(_message.Message):
+    """Request for `GetCampaignReport`."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """`workspaces/{workspace}/campaigns/{campaign}`."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetCampaignReportRequest: _TypeAlias = GetCampaignReportRequest  # noqa: Y015
+
+@_typing.final
+class CampaignReport(_message.Message):
+    """How the variants of a campaign do. Of passages within the retention of
+    decisions.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class Arm(_message.Message):
+        """One variant."""
+
+        DESCRIPTOR: _descriptor.Descriptor
+
+        @_typing.final
+        class ExitsEntry(_message.Message):
+            DESCRIPTOR: _descriptor.Descriptor
+
+            KEY_FIELD_NUMBER: _builtins.int
+            VALUE_FIELD_NUMBER: _builtins.int
+            key: _builtins.str
+            value: _builtins.int
+            def __init__(
+                self,
+                *,
+                key: _builtins.str = ...,
+                value: _builtins.int = ...,
+            ) -> None: ...
+            _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+            def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+            _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+            def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+            def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+        VARIANT_FIELD_NUMBER: _builtins.int
+        ENTRY_COUNT_FIELD_NUMBER: _builtins.int
+        PROFILE_COUNT_FIELD_NUMBER: _builtins.int
+        SENT_COUNT_FIELD_NUMBER: _builtins.int
+        WAITING_COUNT_FIELD_NUMBER: _builtins.int
+        EXITS_FIELD_NUMBER: _builtins.int
+        GOALS_FIELD_NUMBER: _builtins.int
+        variant: _builtins.str
+        """Its id, `default` or `holdout`."""
+        entry_count: _builtins.int
+        """Passages that began."""
+        profile_count: _builtins.int
+        """People among them."""
+        sent_count: _builtins.int
+        """Handed to delivery."""
+        waiting_count: _builtins.int
+        """Not yet decided."""
+        @_builtins.property
+        def exits(self) -> _containers.ScalarMap[_builtins.str, _builtins.int]:
+            """Stopped, by the gate that did."""
+
+        @_builtins.property
+        def goals(self) -> _containers.RepeatedCompositeFieldContainer[Global___CampaignReport.GoalCount]:
+            """In the order of the goals."""
+
+        def __init__(
+            self,
+            *,
+            variant: _builtins.str = ...,
+            entry_count: _builtins.int = ...,
+            profile_count: _builtins.int = ...,
+            sent_count: _builtins.int = ...,
+            waiting_count: _builtins.int = ...,
+            exits: _abc.Mapping[_builtins.str, _builtins.int] | None = ...,
+            goals: _abc.Iterable[Global___CampaignReport.GoalCount] | None = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["entry_count", b"entry_count", "exits", b"exits", "goals", b"goals", "profile_count", b"profile_count", "sent_count", b"sent_count", "variant", b"variant", "waiting_count", b"waiting_count"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    @_typing.final
+    class GoalCount(_message.Message):
+        """How often a goal was reached."""
+
+        DESCRIPTOR: _descriptor.Descriptor
+
+        GOAL_FIELD_NUMBER: _builtins.int
+        PROFILE_COUNT_FIELD_NUMBER: _builtins.int
+        PASSAGE_COUNT_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        goal: _builtins.str
+        """Its id."""
+        profile_count: _builtins.int
+        """People who reached it."""
+        passage_count: _builtins.int
+        """Passages that did."""
+        value: _builtins.float
+        """Sum of the value property."""
+        def __init__(
+            self,
+            *,
+            goal: _builtins.str = ...,
+            profile_count: _builtins.int = ...,
+            passage_count: _builtins.int = ...,
+            value: _builtins.float = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["goal", b"goal", "passage_count", b"passage_count", "profile_count", b"profile_count", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    @_typing.final
+    class Verdict(_message.Message):
+        """Which variant does best for a goal."""
+
+        DESCRIPTOR: _descriptor.Descriptor
+
+        GOAL_FIELD_NUMBER: _builtins.int
+        WINNER_FIELD_NUMBER: _builtins.int
+        DETAIL_FIELD_NUMBER: _builtins.int
+        goal: _builtins.str
+        """Its id."""
+        winner: _builtins.str
+        """Variant that converts better than every other at 95 %, by a test that may
+        be looked at any time. Empty: no winner yet.
+        """
+        detail: _builtins.str
+        """Why, for people: sizes, rates, evidence, or what is missing."""
+        def __init__(
+            self,
+            *,
+            goal: _builtins.str = ...,
+            winner: _builtins.str = ...,
+            detail: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["detail", b"detail", "goal", b"goal", "winner", b"winner"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    ARMS_FIELD_NUMBER: _builtins.int
+    VERDICTS_FIELD_NUMBER: _builtins.int
+    RATIO_ALARM_FIELD_NUMBER: _builtins.int
+    ratio_alarm: _builtins.bool
+    """The shares differ from the weights by more than chance explains (sequential
+    multinomial test at 99 %): something in how people get in is wrong, and no
+    verdict can be trusted.
+    """
+    @_builtins.property
+    def arms(self) -> _containers.RepeatedCompositeFieldContainer[Global___CampaignReport.Arm]:
+        """`default` first, then the variants in their order, then `holdout`."""
+
+    @_builtins.property
+    def verdicts(self) -> _containers.RepeatedCompositeFieldContainer[Global___CampaignReport.Verdict]:
+        """One for each goal."""
+
+    def __init__(
+        self,
+        *,
+        arms: _abc.Iterable[Global___CampaignReport.Arm] | None = ...,
+        verdicts: _abc.Iterable[Global___CampaignReport.Verdict] | None = ...,
+        ratio_alarm: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["arms", b"arms", "ratio_alarm", b"ratio_alarm", "verdicts", b"verdicts"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CampaignReport: _TypeAlias = CampaignReport  # noqa: Y015

@@ -70,6 +70,31 @@ class CampaignServiceStub(object):
                 request_serializer=beckon_dot_trigger_dot_v1_dot_campaign__service__pb2.ArchiveCampaignRequest.SerializeToString,
                 response_deserializer=beckon_dot_trigger_dot_v1_dot_campaign__service__pb2.Campaign.FromString,
                 _registered_method=True)
+        self.TriggerCampaign = channel.unary_unary(
+                '/beckon.trigger.v1.CampaignService/TriggerCampaign',
+                request_serializer=beckon_dot_trigger_dot_v1_dot_campaign__service__pb2.TriggerCampaignRequest.SerializeToString,
+                response_deserializer=beckon_dot_trigger_dot_v1_dot_campaign__service__pb2.TriggerCampaignResponse.FromString,
+                _registered_method=True)
+        self.ListCampaignVersions = channel.unary_unary(
+                '/beckon.trigger.v1.CampaignService/ListCampaignVersions',
+                request_serializer=beckon_dot_trigger_dot_v1_dot_campaign__service__pb2.ListCampaignVersionsRequest.SerializeToString,
+                response_deserializer=beckon_dot_trigger_dot_v1_dot_campaign__service__pb2.ListCampaignVersionsResponse.FromString,
+                _registered_method=True)
+        self.RollbackCampaign = channel.unary_unary(
+                '/beckon.trigger.v1.CampaignService/RollbackCampaign',
+                request_serializer=beckon_dot_trigger_dot_v1_dot_campaign__service__pb2.RollbackCampaignRequest.SerializeToString,
+                response_deserializer=beckon_dot_trigger_dot_v1_dot_campaign__service__pb2.Campaign.FromString,
+                _registered_method=True)
+        self.GetCampaignTraffic = channel.unary_unary(
+                '/beckon.trigger.v1.CampaignService/GetCampaignTraffic',
+                request_serializer=beckon_dot_trigger_dot_v1_dot_campaign__service__pb2.GetCampaignTrafficRequest.SerializeToString,
+                response_deserializer=beckon_dot_trigger_dot_v1_dot_campaign__service__pb2.CampaignTraffic.FromString,
+                _registered_method=True)
+        self.GetCampaignReport = channel.unary_unary(
+                '/beckon.trigger.v1.CampaignService/GetCampaignReport',
+                request_serializer=beckon_dot_trigger_dot_v1_dot_campaign__service__pb2.GetCampaignReportRequest.SerializeToString,
+                response_deserializer=beckon_dot_trigger_dot_v1_dot_campaign__service__pb2.CampaignReport.FromString,
+                _registered_method=True)
 
 
 class CampaignServiceServicer(object):
@@ -134,6 +159,46 @@ class CampaignServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def TriggerCampaign(self, request, context):
+        """Begins the campaign for some people, with a payload each: for campaigns
+        whose trigger is `request`. Each recipient has an answer of its own.
+        Idempotent by `event_id`: what was begun or refused is so again.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListCampaignVersions(self, request, context):
+        """Lists what the campaign has been, newest first.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RollbackCampaign(self, request, context):
+        """Makes the content of an earlier version the newest one. Of the content that
+        it has, it changes nothing.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetCampaignTraffic(self, request, context):
+        """Counts who is on the way through a campaign: what a change of it would
+        meet.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetCampaignReport(self, request, context):
+        """Compares the variants of a campaign: who entered, what became of the
+        messages, which goals were reached, and which is the winner.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_CampaignServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -171,6 +236,31 @@ def add_CampaignServiceServicer_to_server(servicer, server):
                     servicer.ArchiveCampaign,
                     request_deserializer=beckon_dot_trigger_dot_v1_dot_campaign__service__pb2.ArchiveCampaignRequest.FromString,
                     response_serializer=beckon_dot_trigger_dot_v1_dot_campaign__service__pb2.Campaign.SerializeToString,
+            ),
+            'TriggerCampaign': grpc.unary_unary_rpc_method_handler(
+                    servicer.TriggerCampaign,
+                    request_deserializer=beckon_dot_trigger_dot_v1_dot_campaign__service__pb2.TriggerCampaignRequest.FromString,
+                    response_serializer=beckon_dot_trigger_dot_v1_dot_campaign__service__pb2.TriggerCampaignResponse.SerializeToString,
+            ),
+            'ListCampaignVersions': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListCampaignVersions,
+                    request_deserializer=beckon_dot_trigger_dot_v1_dot_campaign__service__pb2.ListCampaignVersionsRequest.FromString,
+                    response_serializer=beckon_dot_trigger_dot_v1_dot_campaign__service__pb2.ListCampaignVersionsResponse.SerializeToString,
+            ),
+            'RollbackCampaign': grpc.unary_unary_rpc_method_handler(
+                    servicer.RollbackCampaign,
+                    request_deserializer=beckon_dot_trigger_dot_v1_dot_campaign__service__pb2.RollbackCampaignRequest.FromString,
+                    response_serializer=beckon_dot_trigger_dot_v1_dot_campaign__service__pb2.Campaign.SerializeToString,
+            ),
+            'GetCampaignTraffic': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetCampaignTraffic,
+                    request_deserializer=beckon_dot_trigger_dot_v1_dot_campaign__service__pb2.GetCampaignTrafficRequest.FromString,
+                    response_serializer=beckon_dot_trigger_dot_v1_dot_campaign__service__pb2.CampaignTraffic.SerializeToString,
+            ),
+            'GetCampaignReport': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetCampaignReport,
+                    request_deserializer=beckon_dot_trigger_dot_v1_dot_campaign__service__pb2.GetCampaignReportRequest.FromString,
+                    response_serializer=beckon_dot_trigger_dot_v1_dot_campaign__service__pb2.CampaignReport.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -363,6 +453,141 @@ class CampaignService(object):
             '/beckon.trigger.v1.CampaignService/ArchiveCampaign',
             beckon_dot_trigger_dot_v1_dot_campaign__service__pb2.ArchiveCampaignRequest.SerializeToString,
             beckon_dot_trigger_dot_v1_dot_campaign__service__pb2.Campaign.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def TriggerCampaign(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/beckon.trigger.v1.CampaignService/TriggerCampaign',
+            beckon_dot_trigger_dot_v1_dot_campaign__service__pb2.TriggerCampaignRequest.SerializeToString,
+            beckon_dot_trigger_dot_v1_dot_campaign__service__pb2.TriggerCampaignResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListCampaignVersions(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/beckon.trigger.v1.CampaignService/ListCampaignVersions',
+            beckon_dot_trigger_dot_v1_dot_campaign__service__pb2.ListCampaignVersionsRequest.SerializeToString,
+            beckon_dot_trigger_dot_v1_dot_campaign__service__pb2.ListCampaignVersionsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RollbackCampaign(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/beckon.trigger.v1.CampaignService/RollbackCampaign',
+            beckon_dot_trigger_dot_v1_dot_campaign__service__pb2.RollbackCampaignRequest.SerializeToString,
+            beckon_dot_trigger_dot_v1_dot_campaign__service__pb2.Campaign.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetCampaignTraffic(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/beckon.trigger.v1.CampaignService/GetCampaignTraffic',
+            beckon_dot_trigger_dot_v1_dot_campaign__service__pb2.GetCampaignTrafficRequest.SerializeToString,
+            beckon_dot_trigger_dot_v1_dot_campaign__service__pb2.CampaignTraffic.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetCampaignReport(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/beckon.trigger.v1.CampaignService/GetCampaignReport',
+            beckon_dot_trigger_dot_v1_dot_campaign__service__pb2.GetCampaignReportRequest.SerializeToString,
+            beckon_dot_trigger_dot_v1_dot_campaign__service__pb2.CampaignReport.FromString,
             options,
             channel_credentials,
             insecure,

@@ -61,6 +61,25 @@ class CampaignServiceStub:
     """Moves a campaign from any state to `ARCHIVED`, for good. Who waits leaves
     it, with the reason on record. Idempotent.
     """
+    TriggerCampaign: _grpc.UnaryUnaryMultiCallable[_campaign_service_pb2.TriggerCampaignRequest, _campaign_service_pb2.TriggerCampaignResponse]
+    """Begins the campaign for some people, with a payload each: for campaigns
+    whose trigger is `request`. Each recipient has an answer of its own.
+    Idempotent by `event_id`: what was begun or refused is so again.
+    """
+    ListCampaignVersions: _grpc.UnaryUnaryMultiCallable[_campaign_service_pb2.ListCampaignVersionsRequest, _campaign_service_pb2.ListCampaignVersionsResponse]
+    """Lists what the campaign has been, newest first."""
+    RollbackCampaign: _grpc.UnaryUnaryMultiCallable[_campaign_service_pb2.RollbackCampaignRequest, _campaign_service_pb2.Campaign]
+    """Makes the content of an earlier version the newest one. Of the content that
+    it has, it changes nothing.
+    """
+    GetCampaignTraffic: _grpc.UnaryUnaryMultiCallable[_campaign_service_pb2.GetCampaignTrafficRequest, _campaign_service_pb2.CampaignTraffic]
+    """Counts who is on the way through a campaign: what a change of it would
+    meet.
+    """
+    GetCampaignReport: _grpc.UnaryUnaryMultiCallable[_campaign_service_pb2.GetCampaignReportRequest, _campaign_service_pb2.CampaignReport]
+    """Compares the variants of a campaign: who entered, what became of the
+    messages, which goals were reached, and which is the winner.
+    """
 
 @_typing.type_check_only
 class CampaignServiceAsyncStub(CampaignServiceStub):
@@ -94,6 +113,25 @@ class CampaignServiceAsyncStub(CampaignServiceStub):
     ArchiveCampaign: _aio.UnaryUnaryMultiCallable[_campaign_service_pb2.ArchiveCampaignRequest, _campaign_service_pb2.Campaign]  # type: ignore[assignment]
     """Moves a campaign from any state to `ARCHIVED`, for good. Who waits leaves
     it, with the reason on record. Idempotent.
+    """
+    TriggerCampaign: _aio.UnaryUnaryMultiCallable[_campaign_service_pb2.TriggerCampaignRequest, _campaign_service_pb2.TriggerCampaignResponse]  # type: ignore[assignment]
+    """Begins the campaign for some people, with a payload each: for campaigns
+    whose trigger is `request`. Each recipient has an answer of its own.
+    Idempotent by `event_id`: what was begun or refused is so again.
+    """
+    ListCampaignVersions: _aio.UnaryUnaryMultiCallable[_campaign_service_pb2.ListCampaignVersionsRequest, _campaign_service_pb2.ListCampaignVersionsResponse]  # type: ignore[assignment]
+    """Lists what the campaign has been, newest first."""
+    RollbackCampaign: _aio.UnaryUnaryMultiCallable[_campaign_service_pb2.RollbackCampaignRequest, _campaign_service_pb2.Campaign]  # type: ignore[assignment]
+    """Makes the content of an earlier version the newest one. Of the content that
+    it has, it changes nothing.
+    """
+    GetCampaignTraffic: _aio.UnaryUnaryMultiCallable[_campaign_service_pb2.GetCampaignTrafficRequest, _campaign_service_pb2.CampaignTraffic]  # type: ignore[assignment]
+    """Counts who is on the way through a campaign: what a change of it would
+    meet.
+    """
+    GetCampaignReport: _aio.UnaryUnaryMultiCallable[_campaign_service_pb2.GetCampaignReportRequest, _campaign_service_pb2.CampaignReport]  # type: ignore[assignment]
+    """Compares the variants of a campaign: who entered, what became of the
+    messages, which goals were reached, and which is the winner.
     """
 
 class CampaignServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -167,6 +205,55 @@ class CampaignServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_campaign_service_pb2.Campaign, _abc.Awaitable[_campaign_service_pb2.Campaign]]:
         """Moves a campaign from any state to `ARCHIVED`, for good. Who waits leaves
         it, with the reason on record. Idempotent.
+        """
+
+    @_abc_1.abstractmethod
+    def TriggerCampaign(
+        self,
+        request: _campaign_service_pb2.TriggerCampaignRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_campaign_service_pb2.TriggerCampaignResponse, _abc.Awaitable[_campaign_service_pb2.TriggerCampaignResponse]]:
+        """Begins the campaign for some people, with a payload each: for campaigns
+        whose trigger is `request`. Each recipient has an answer of its own.
+        Idempotent by `event_id`: what was begun or refused is so again.
+        """
+
+    @_abc_1.abstractmethod
+    def ListCampaignVersions(
+        self,
+        request: _campaign_service_pb2.ListCampaignVersionsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_campaign_service_pb2.ListCampaignVersionsResponse, _abc.Awaitable[_campaign_service_pb2.ListCampaignVersionsResponse]]:
+        """Lists what the campaign has been, newest first."""
+
+    @_abc_1.abstractmethod
+    def RollbackCampaign(
+        self,
+        request: _campaign_service_pb2.RollbackCampaignRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_campaign_service_pb2.Campaign, _abc.Awaitable[_campaign_service_pb2.Campaign]]:
+        """Makes the content of an earlier version the newest one. Of the content that
+        it has, it changes nothing.
+        """
+
+    @_abc_1.abstractmethod
+    def GetCampaignTraffic(
+        self,
+        request: _campaign_service_pb2.GetCampaignTrafficRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_campaign_service_pb2.CampaignTraffic, _abc.Awaitable[_campaign_service_pb2.CampaignTraffic]]:
+        """Counts who is on the way through a campaign: what a change of it would
+        meet.
+        """
+
+    @_abc_1.abstractmethod
+    def GetCampaignReport(
+        self,
+        request: _campaign_service_pb2.GetCampaignReportRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_campaign_service_pb2.CampaignReport, _abc.Awaitable[_campaign_service_pb2.CampaignReport]]:
+        """Compares the variants of a campaign: who entered, what became of the
+        messages, which goals were reached, and which is the winner.
         """
 
 def add_CampaignServiceServicer_to_server(servicer: CampaignServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -28,7 +28,7 @@ from google.api import field_behavior_pb2 as google_dot_api_dot_field__behavior_
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n(beckon/trigger/v1/decision_service.proto\x12\x11\x62\x65\x63kon.trigger.v1\x1a\x1e\x62\x65\x63kon/options/v1/access.proto\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x9a\x04\n\x08\x44\x65\x63ision\x12\x0f\n\x07profile\x18\x01 \x01(\t\x12\x10\n\x08\x63\x61mpaign\x18\x02 \x01(\t\x12\x10\n\x08\x65vent_id\x18\x03 \x01(\t\x12\x30\n\x05state\x18\x04 \x01(\x0e\x32!.beckon.trigger.v1.Decision.State\x12/\n\x05gates\x18\x05 \x03(\x0b\x32 .beckon.trigger.v1.Decision.Gate\x12/\n\x0b\x64\x65\x63ide_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x64ue_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08\x64\x65livery\x18\x08 \x01(\t\x12\x18\n\x10\x63\x61mpaign_version\x18\t \x01(\x03\x12\x10\n\x08trace_id\x18\n \x01(\t\x1a^\n\x04Gate\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06passed\x18\x02 \x01(\x08\x12\x0e\n\x06\x64\x65tail\x18\x03 \x01(\t\x12(\n\x04time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"y\n\x05State\x12\x15\n\x11STATE_UNSPECIFIED\x10\x00\x12\x11\n\rSTATE_REFUSED\x10\x01\x12\x11\n\rSTATE_WAITING\x10\x02\x12\x11\n\rSTATE_SENDING\x10\x03\x12\x0e\n\nSTATE_SENT\x10\x04\x12\x10\n\x0cSTATE_EXITED\x10\x05\"\xd2\x02\n\x14ListDecisionsRequest\x12`\n\x06parent\x18\x01 \x01(\tBP\xe2\x41\x01\x02\xbaHIrG2E^workspaces/[a-z][a-z0-9-]{0,62}/profiles/[A-Za-z0-9._~@+:=-]{1,128}$\x12\x1e\n\tpage_size\x18\x02 \x01(\x05\x42\x0b\xe2\x41\x01\x01\xbaH\x04\x1a\x02(\x00\x12\x18\n\npage_token\x18\x03 \x01(\tB\x04\xe2\x41\x01\x01\x12`\n\x08\x63\x61mpaign\x18\x04 \x01(\tBN\xe2\x41\x01\x01\xbaHGrE2C^$|^workspaces/[a-z][a-z0-9-]{0,62}/campaigns/[a-z][a-z0-9-]{0,62}$\x12<\n\x08\x65vent_id\x18\x05 \x01(\tB*\xe2\x41\x01\x01\xbaH#r!2\x1f^$|^[A-Za-z0-9._~@+:=-]{1,128}$\"`\n\x15ListDecisionsResponse\x12.\n\tdecisions\x18\x01 \x03(\x0b\x32\x1b.beckon.trigger.v1.Decision\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t2\x97\x01\n\x0f\x44\x65\x63isionService\x12\x83\x01\n\rListDecisions\x12\'.beckon.trigger.v1.ListDecisionsRequest\x1a(.beckon.trigger.v1.ListDecisionsResponse\"\x1f\x90\x02\x01\xba\xd7\x18\x18\n\x0e\x64\x65\x63isions:read\x12\x06parentb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n(beckon/trigger/v1/decision_service.proto\x12\x11\x62\x65\x63kon.trigger.v1\x1a\x1e\x62\x65\x63kon/options/v1/access.proto\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xd2\x04\n\x08\x44\x65\x63ision\x12\x0f\n\x07profile\x18\x01 \x01(\t\x12\x10\n\x08\x63\x61mpaign\x18\x02 \x01(\t\x12\x10\n\x08\x65vent_id\x18\x03 \x01(\t\x12\x30\n\x05state\x18\x04 \x01(\x0e\x32!.beckon.trigger.v1.Decision.State\x12/\n\x05gates\x18\x05 \x03(\x0b\x32 .beckon.trigger.v1.Decision.Gate\x12/\n\x0b\x64\x65\x63ide_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x64ue_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08\x64\x65livery\x18\x08 \x01(\t\x12\x18\n\x10\x63\x61mpaign_version\x18\t \x01(\x03\x12\x10\n\x08trace_id\x18\n \x01(\t\x12\x0f\n\x07variant\x18\x0b \x01(\t\x12\x11\n\tbroadcast\x18\x0c \x01(\t\x12\x12\n\nitem_count\x18\r \x01(\x05\x1a^\n\x04Gate\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06passed\x18\x02 \x01(\x08\x12\x0e\n\x06\x64\x65tail\x18\x03 \x01(\t\x12(\n\x04time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"y\n\x05State\x12\x15\n\x11STATE_UNSPECIFIED\x10\x00\x12\x11\n\rSTATE_REFUSED\x10\x01\x12\x11\n\rSTATE_WAITING\x10\x02\x12\x11\n\rSTATE_SENDING\x10\x03\x12\x0e\n\nSTATE_SENT\x10\x04\x12\x10\n\x0cSTATE_EXITED\x10\x05\"\xd2\x02\n\x14ListDecisionsRequest\x12`\n\x06parent\x18\x01 \x01(\tBP\xe2\x41\x01\x02\xbaHIrG2E^workspaces/[a-z][a-z0-9-]{0,62}/profiles/[A-Za-z0-9._~@+:=-]{1,128}$\x12\x1e\n\tpage_size\x18\x02 \x01(\x05\x42\x0b\xe2\x41\x01\x01\xbaH\x04\x1a\x02(\x00\x12\x18\n\npage_token\x18\x03 \x01(\tB\x04\xe2\x41\x01\x01\x12`\n\x08\x63\x61mpaign\x18\x04 \x01(\tBN\xe2\x41\x01\x01\xbaHGrE2C^$|^workspaces/[a-z][a-z0-9-]{0,62}/campaigns/[a-z][a-z0-9-]{0,62}$\x12<\n\x08\x65vent_id\x18\x05 \x01(\tB*\xe2\x41\x01\x01\xbaH#r!2\x1f^$|^[A-Za-z0-9._~@+:=-]{1,128}$\"`\n\x15ListDecisionsResponse\x12.\n\tdecisions\x18\x01 \x03(\x0b\x32\x1b.beckon.trigger.v1.Decision\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\xc8\x02\n\x16\x45xplainDecisionRequest\x12\x61\n\x07profile\x18\x01 \x01(\tBP\xe2\x41\x01\x02\xbaHIrG2E^workspaces/[a-z][a-z0-9-]{0,62}/profiles/[A-Za-z0-9._~@+:=-]{1,128}$\x12]\n\x08\x63\x61mpaign\x18\x02 \x01(\tBK\xe2\x41\x01\x02\xbaHDrB2@^workspaces/[a-z][a-z0-9-]{0,62}/campaigns/[a-z][a-z0-9-]{0,62}$\x12<\n\x08\x65vent_id\x18\x03 \x01(\tB*\xe2\x41\x01\x01\xbaH#r!2\x1f^$|^[A-Za-z0-9._~@+:=-]{1,128}$\x12.\n\x04time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x01\"\xe2\x01\n\x13\x44\x65\x63isionExplanation\x12\x0f\n\x07summary\x18\x01 \x01(\t\x12.\n\tdecisions\x18\x02 \x03(\x0b\x32\x1b.beckon.trigger.v1.Decision\x12\x10\n\x08\x66indings\x18\x03 \x03(\t\x12\x37\n\x03\x63\x61p\x18\x04 \x01(\x0b\x32*.beckon.trigger.v1.DecisionExplanation.Cap\x1a?\n\x03\x43\x61p\x12\x15\n\rfrequency_cap\x18\x01 \x01(\t\x12\r\n\x05limit\x18\x02 \x01(\x05\x12\x12\n\ndeliveries\x18\x03 \x03(\t2\xa0\x02\n\x0f\x44\x65\x63isionService\x12\x83\x01\n\rListDecisions\x12\'.beckon.trigger.v1.ListDecisionsRequest\x1a(.beckon.trigger.v1.ListDecisionsResponse\"\x1f\x90\x02\x01\xba\xd7\x18\x18\n\x0e\x64\x65\x63isions:read\x12\x06parent\x12\x86\x01\n\x0f\x45xplainDecision\x12).beckon.trigger.v1.ExplainDecisionRequest\x1a&.beckon.trigger.v1.DecisionExplanation\" \x90\x02\x01\xba\xd7\x18\x19\n\x0e\x64\x65\x63isions:read\x12\x07profileb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -45,18 +45,34 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_LISTDECISIONSREQUEST'].fields_by_name['campaign']._serialized_options = b'\342A\001\001\272HGrE2C^$|^workspaces/[a-z][a-z0-9-]{0,62}/campaigns/[a-z][a-z0-9-]{0,62}$'
   _globals['_LISTDECISIONSREQUEST'].fields_by_name['event_id']._loaded_options = None
   _globals['_LISTDECISIONSREQUEST'].fields_by_name['event_id']._serialized_options = b'\342A\001\001\272H#r!2\037^$|^[A-Za-z0-9._~@+:=-]{1,128}$'
+  _globals['_EXPLAINDECISIONREQUEST'].fields_by_name['profile']._loaded_options = None
+  _globals['_EXPLAINDECISIONREQUEST'].fields_by_name['profile']._serialized_options = b'\342A\001\002\272HIrG2E^workspaces/[a-z][a-z0-9-]{0,62}/profiles/[A-Za-z0-9._~@+:=-]{1,128}$'
+  _globals['_EXPLAINDECISIONREQUEST'].fields_by_name['campaign']._loaded_options = None
+  _globals['_EXPLAINDECISIONREQUEST'].fields_by_name['campaign']._serialized_options = b'\342A\001\002\272HDrB2@^workspaces/[a-z][a-z0-9-]{0,62}/campaigns/[a-z][a-z0-9-]{0,62}$'
+  _globals['_EXPLAINDECISIONREQUEST'].fields_by_name['event_id']._loaded_options = None
+  _globals['_EXPLAINDECISIONREQUEST'].fields_by_name['event_id']._serialized_options = b'\342A\001\001\272H#r!2\037^$|^[A-Za-z0-9._~@+:=-]{1,128}$'
+  _globals['_EXPLAINDECISIONREQUEST'].fields_by_name['time']._loaded_options = None
+  _globals['_EXPLAINDECISIONREQUEST'].fields_by_name['time']._serialized_options = b'\342A\001\001'
   _globals['_DECISIONSERVICE'].methods_by_name['ListDecisions']._loaded_options = None
   _globals['_DECISIONSERVICE'].methods_by_name['ListDecisions']._serialized_options = b'\220\002\001\272\327\030\030\n\016decisions:read\022\006parent'
+  _globals['_DECISIONSERVICE'].methods_by_name['ExplainDecision']._loaded_options = None
+  _globals['_DECISIONSERVICE'].methods_by_name['ExplainDecision']._serialized_options = b'\220\002\001\272\327\030\031\n\016decisions:read\022\007profile'
   _globals['_DECISION']._serialized_start=191
-  _globals['_DECISION']._serialized_end=729
-  _globals['_DECISION_GATE']._serialized_start=512
-  _globals['_DECISION_GATE']._serialized_end=606
-  _globals['_DECISION_STATE']._serialized_start=608
-  _globals['_DECISION_STATE']._serialized_end=729
-  _globals['_LISTDECISIONSREQUEST']._serialized_start=732
-  _globals['_LISTDECISIONSREQUEST']._serialized_end=1070
-  _globals['_LISTDECISIONSRESPONSE']._serialized_start=1072
-  _globals['_LISTDECISIONSRESPONSE']._serialized_end=1168
-  _globals['_DECISIONSERVICE']._serialized_start=1171
-  _globals['_DECISIONSERVICE']._serialized_end=1322
+  _globals['_DECISION']._serialized_end=785
+  _globals['_DECISION_GATE']._serialized_start=568
+  _globals['_DECISION_GATE']._serialized_end=662
+  _globals['_DECISION_STATE']._serialized_start=664
+  _globals['_DECISION_STATE']._serialized_end=785
+  _globals['_LISTDECISIONSREQUEST']._serialized_start=788
+  _globals['_LISTDECISIONSREQUEST']._serialized_end=1126
+  _globals['_LISTDECISIONSRESPONSE']._serialized_start=1128
+  _globals['_LISTDECISIONSRESPONSE']._serialized_end=1224
+  _globals['_EXPLAINDECISIONREQUEST']._serialized_start=1227
+  _globals['_EXPLAINDECISIONREQUEST']._serialized_end=1555
+  _globals['_DECISIONEXPLANATION']._serialized_start=1558
+  _globals['_DECISIONEXPLANATION']._serialized_end=1784
+  _globals['_DECISIONEXPLANATION_CAP']._serialized_start=1721
+  _globals['_DECISIONEXPLANATION_CAP']._serialized_end=1784
+  _globals['_DECISIONSERVICE']._serialized_start=1787
+  _globals['_DECISIONSERVICE']._serialized_end=2075
 # @@protoc_insertion_point(module_scope)

@@ -73,7 +73,9 @@ class Decision(_message.Message):
         TIME_FIELD_NUMBER: _builtins.int
         name: _builtins.str
         """Which: `campaign_active`, `schedule`, `lateness`, `recipient`, `filter`, `exception`,
-        `reentry`, `expiry`, `consent`, `frequency_cap`.
+        `reentry`, `expiry`, `consent`, `frequency_cap`, and whichever the
+        campaign asks for besides: `wait`, `send_window`, `holdout`, `simultaneous`, `digest`,
+        `version`, `broadcast`, `date`.
         """
         passed: _builtins.bool
         """Whether it let the message on."""
@@ -107,6 +109,9 @@ class Decision(_message.Message):
     DELIVERY_FIELD_NUMBER: _builtins.int
     CAMPAIGN_VERSION_FIELD_NUMBER: _builtins.int
     TRACE_ID_FIELD_NUMBER: _builtins.int
+    VARIANT_FIELD_NUMBER: _builtins.int
+    BROADCAST_FIELD_NUMBER: _builtins.int
+    ITEM_COUNT_FIELD_NUMBER: _builtins.int
     profile: _builtins.str
     """`workspaces/{workspace}/profiles/{profile}` of the recipient."""
     campaign: _builtins.str
@@ -121,6 +126,14 @@ class Decision(_message.Message):
     """Version of the campaign that judged."""
     trace_id: _builtins.str
     """Trace id in hex, for `beckon trace`. Empty: not traced."""
+    variant: _builtins.str
+    """Which was assigned. Empty: the campaign has none."""
+    broadcast: _builtins.str
+    """`workspaces/{workspace}/campaigns/{campaign}/broadcasts/{broadcast}`.
+    Empty: none.
+    """
+    item_count: _builtins.int
+    """Events gathered in the digest so far. 0: it is none."""
     @_builtins.property
     def gates(self) -> _containers.RepeatedCompositeFieldContainer[Global___Decision.Gate]:
         """Every gate asked so far, in order; the last one not passed is the reason."""
@@ -146,10 +159,13 @@ class Decision(_message.Message):
         delivery: _builtins.str = ...,
         campaign_version: _builtins.int = ...,
         trace_id: _builtins.str = ...,
+        variant: _builtins.str = ...,
+        broadcast: _builtins.str = ...,
+        item_count: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["decide_time", b"decide_time", "due_time", b"due_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["campaign", b"campaign", "campaign_version", b"campaign_version", "decide_time", b"decide_time", "delivery", b"delivery", "due_time", b"due_time", "event_id", b"event_id", "gates", b"gates", "profile", b"profile", "state", b"state", "trace_id", b"trace_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["broadcast", b"broadcast", "campaign", b"campaign", "campaign_version", b"campaign_version", "decide_time", b"decide_time", "delivery", b"delivery", "due_time", b"due_time", "event_id", b"event_id", "gates", b"gates", "item_count", b"item_count", "profile", b"profile", "state", b"state", "trace_id", b"trace_id", "variant", b"variant"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -220,3 +236,115 @@ class ListDecisionsResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ListDecisionsResponse: _TypeAlias = ListDecisionsResponse  # noqa: Y015
+
+@_typing.final
+class ExplainDecisionRequest(_message.Message):
+    """Request for `ExplainDecision`."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PROFILE_FIELD_NUMBER: _builtins.int
+    CAMPAIGN_FIELD_NUMBER: _builtins.int
+    EVENT_ID_FIELD_NUMBER: _builtins.int
+    TIME_FIELD_NUMBER: _builtins.int
+    profile: _builtins.str
+    """`workspaces/{workspace}/profiles/{profile}`."""
+    campaign: _builtins.str
+    """`workspaces/{workspace}/campaigns/{campaign}`."""
+    event_id: _builtins.str
+    """The trigger event, by the caller's id. Empty: by `time`."""
+    @_builtins.property
+    def time(self) -> _timestamp_pb2.Timestamp:
+        """Around which time, an hour before and after. Absent and no event: the
+        latest decision.
+        """
+
+    def __init__(
+        self,
+        *,
+        profile: _builtins.str = ...,
+        campaign: _builtins.str = ...,
+        event_id: _builtins.str = ...,
+        time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["time", b"time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["campaign", b"campaign", "event_id", b"event_id", "profile", b"profile", "time", b"time"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExplainDecisionRequest: _TypeAlias = ExplainDecisionRequest  # noqa: Y015
+
+@_typing.final
+class DecisionExplanation(_message.Message):
+    """Why (not)."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class Cap(_message.Message):
+        """A cap and what filled it."""
+
+        DESCRIPTOR: _descriptor.Descriptor
+
+        FREQUENCY_CAP_FIELD_NUMBER: _builtins.int
+        LIMIT_FIELD_NUMBER: _builtins.int
+        DELIVERIES_FIELD_NUMBER: _builtins.int
+        frequency_cap: _builtins.str
+        """`workspaces/{workspace}/frequencyCaps/{frequency_cap}`."""
+        limit: _builtins.int
+        """At most so many."""
+        @_builtins.property
+        def deliveries(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+            """`workspaces/{workspace}/deliveries/{delivery}` that used it up then, as
+            far as they are still counted.
+            """
+
+        def __init__(
+            self,
+            *,
+            frequency_cap: _builtins.str = ...,
+            limit: _builtins.int = ...,
+            deliveries: _abc.Iterable[_builtins.str] | None = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["deliveries", b"deliveries", "frequency_cap", b"frequency_cap", "limit", b"limit"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    SUMMARY_FIELD_NUMBER: _builtins.int
+    DECISIONS_FIELD_NUMBER: _builtins.int
+    FINDINGS_FIELD_NUMBER: _builtins.int
+    CAP_FIELD_NUMBER: _builtins.int
+    summary: _builtins.str
+    """One sentence for people: what came of it and because of what."""
+    @_builtins.property
+    def decisions(self) -> _containers.RepeatedCompositeFieldContainer[Global___Decision]:
+        """What is on record of it, newest first. At most 20."""
+
+    @_builtins.property
+    def findings(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """What was looked at where the record is silent: whether the campaign was
+        active then, whether such an event was heard, whether it is kept no more.
+        """
+
+    @_builtins.property
+    def cap(self) -> Global___DecisionExplanation.Cap:
+        """The cap that refused it. Absent: none did."""
+
+    def __init__(
+        self,
+        *,
+        summary: _builtins.str = ...,
+        decisions: _abc.Iterable[Global___Decision] | None = ...,
+        findings: _abc.Iterable[_builtins.str] | None = ...,
+        cap: Global___DecisionExplanation.Cap | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["cap", b"cap"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cap", b"cap", "decisions", b"decisions", "findings", b"findings", "summary", b"summary"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DecisionExplanation: _TypeAlias = DecisionExplanation  # noqa: Y015

@@ -40,6 +40,11 @@ class DecisionServiceStub(object):
                 request_serializer=beckon_dot_trigger_dot_v1_dot_decision__service__pb2.ListDecisionsRequest.SerializeToString,
                 response_deserializer=beckon_dot_trigger_dot_v1_dot_decision__service__pb2.ListDecisionsResponse.FromString,
                 _registered_method=True)
+        self.ExplainDecision = channel.unary_unary(
+                '/beckon.trigger.v1.DecisionService/ExplainDecision',
+                request_serializer=beckon_dot_trigger_dot_v1_dot_decision__service__pb2.ExplainDecisionRequest.SerializeToString,
+                response_deserializer=beckon_dot_trigger_dot_v1_dot_decision__service__pb2.DecisionExplanation.FromString,
+                _registered_method=True)
 
 
 class DecisionServiceServicer(object):
@@ -54,6 +59,16 @@ class DecisionServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ExplainDecision(self, request, context):
+        """Says why somebody got a message of a campaign, or did not: the decisions on
+        record around an event or a time with every gate, what throttle counted and
+        what became of the delivery; and where nothing is on record, why not. Asks,
+        and changes nothing.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_DecisionServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -61,6 +76,11 @@ def add_DecisionServiceServicer_to_server(servicer, server):
                     servicer.ListDecisions,
                     request_deserializer=beckon_dot_trigger_dot_v1_dot_decision__service__pb2.ListDecisionsRequest.FromString,
                     response_serializer=beckon_dot_trigger_dot_v1_dot_decision__service__pb2.ListDecisionsResponse.SerializeToString,
+            ),
+            'ExplainDecision': grpc.unary_unary_rpc_method_handler(
+                    servicer.ExplainDecision,
+                    request_deserializer=beckon_dot_trigger_dot_v1_dot_decision__service__pb2.ExplainDecisionRequest.FromString,
+                    response_serializer=beckon_dot_trigger_dot_v1_dot_decision__service__pb2.DecisionExplanation.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -91,6 +111,33 @@ class DecisionService(object):
             '/beckon.trigger.v1.DecisionService/ListDecisions',
             beckon_dot_trigger_dot_v1_dot_decision__service__pb2.ListDecisionsRequest.SerializeToString,
             beckon_dot_trigger_dot_v1_dot_decision__service__pb2.ListDecisionsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ExplainDecision(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/beckon.trigger.v1.DecisionService/ExplainDecision',
+            beckon_dot_trigger_dot_v1_dot_decision__service__pb2.ExplainDecisionRequest.SerializeToString,
+            beckon_dot_trigger_dot_v1_dot_decision__service__pb2.DecisionExplanation.FromString,
             options,
             channel_credentials,
             insecure,

@@ -37,6 +37,12 @@ class DecisionServiceStub:
     """Lists decisions about a profile, newest first: one for each campaign and
     trigger event, whether it led to a message or not.
     """
+    ExplainDecision: _grpc.UnaryUnaryMultiCallable[_decision_service_pb2.ExplainDecisionRequest, _decision_service_pb2.DecisionExplanation]
+    """Says why somebody got a message of a campaign, or did not: the decisions on
+    record around an event or a time with every gate, what throttle counted and
+    what became of the delivery; and where nothing is on record, why not. Asks,
+    and changes nothing.
+    """
 
 @_typing.type_check_only
 class DecisionServiceAsyncStub(DecisionServiceStub):
@@ -46,6 +52,12 @@ class DecisionServiceAsyncStub(DecisionServiceStub):
     ListDecisions: _aio.UnaryUnaryMultiCallable[_decision_service_pb2.ListDecisionsRequest, _decision_service_pb2.ListDecisionsResponse]  # type: ignore[assignment]
     """Lists decisions about a profile, newest first: one for each campaign and
     trigger event, whether it led to a message or not.
+    """
+    ExplainDecision: _aio.UnaryUnaryMultiCallable[_decision_service_pb2.ExplainDecisionRequest, _decision_service_pb2.DecisionExplanation]  # type: ignore[assignment]
+    """Says why somebody got a message of a campaign, or did not: the decisions on
+    record around an event or a time with every gate, what throttle counted and
+    what became of the delivery; and where nothing is on record, why not. Asks,
+    and changes nothing.
     """
 
 class DecisionServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -59,6 +71,18 @@ class DecisionServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_decision_service_pb2.ListDecisionsResponse, _abc.Awaitable[_decision_service_pb2.ListDecisionsResponse]]:
         """Lists decisions about a profile, newest first: one for each campaign and
         trigger event, whether it led to a message or not.
+        """
+
+    @_abc_1.abstractmethod
+    def ExplainDecision(
+        self,
+        request: _decision_service_pb2.ExplainDecisionRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_decision_service_pb2.DecisionExplanation, _abc.Awaitable[_decision_service_pb2.DecisionExplanation]]:
+        """Says why somebody got a message of a campaign, or did not: the decisions on
+        record around an event or a time with every gate, what throttle counted and
+        what became of the delivery; and where nothing is on record, why not. Asks,
+        and changes nothing.
         """
 
 def add_DecisionServiceServicer_to_server(servicer: DecisionServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

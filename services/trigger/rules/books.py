@@ -1,0 +1,67 @@
+"""Which campaigns does an event concern?"""
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from services.trigger.model import Occurrence, Plan
+
+_Plans = Mapping[str, tuple[Plan, ...]]
+
+
+@dataclass(frozen=True, slots=True)
+class Book:
+    """The active and paused campaigns of a workspace by what concerns an event."""
+
+    triggers: _Plans
+    """By the type of their trigger, but for those that match a property too."""
+    matches: Mapping[str, Mapping[str, _Plans]]
+    """Those by type, property and value."""
+    exceptions: _Plans
+    """By the types of their exceptions."""
+
+    def begun_by(self, event: Occurrence) -> tuple[Plan, ...]:
+        """Return the campaigns that the event may begin."""
+        plans = self.triggers.get(event.type, ())
+        matches = self.matches.get(event.type)
+        if not matches:
+            return plans
+        found: dict[str, Plan] = {}
+        for name, by_value in matches.items():
+            value = event.properties.get(name)
+            if isinstance(value, str):
+                found |= {plan.campaign: plan for plan in by_value.get(value, ())}
+        return (*plans, *found.values())
+
+    def stopped_by(self, event: Occurrence) -> tuple[Plan, ...]:
+        """Return the campaigns whose passages the event may stop."""
+        return self.exceptions.get(event.type, ())
+
+
+def make_book(plans: Iterable[Plan]) -> Book:
+    """Return the book of campaigns of one workspace."""
+    triggers: dict[str, list[Plan]] = defaultdict(list)
+    matches: dict[str, dict[str, dict[str, list[Plan]]]] = defaultdict(
+        lambda: defaultdict(lambda: defaultdict(list))
+    )
+    exceptions: dict[str, list[Plan]] = defaultdict(list)
+    for plan in plans:
+        if plan.match is None:
+            triggers[plan.trigger_type].append(plan)
+        else:
+            for value in plan.match.values:
+                matches[plan.trigger_type][plan.match.property][value].append(plan)
+        for type_ in {rule.event_type for rule in plan.exceptions}:
+            exceptions[type_].append(plan)
+    return Book(
+        _frozen(triggers),
+        {
+            type_: {name: _frozen(by_value) for name, by_value in by_name.items()}
+            for type_, by_name in matches.items()
+        },
+        _frozen(exceptions),
+    )
+
+
+def _frozen(plans: Mapping[str, list[Plan]]) -> _Plans:
+    return {key: tuple(some) for key, some in plans.items()}
