@@ -12,26 +12,32 @@ _UNITS = {
     "ms": timedelta(milliseconds=1),
 }
 _PART = re.compile(r"(\d+(?:\.\d+)?)(ms|[wdhms])")
-_WHOLE = re.compile(rf"(?:{_PART.pattern})+")
+_WHOLE = re.compile(rf"-?(?:{_PART.pattern})+")
 
 DURATION_PATTERN = r"^([0-9]+(\.[0-9]+)?(ms|[wdhms]))+$"
 """What `parse_duration` takes, for editors."""
+SIGNED_PATTERN = DURATION_PATTERN.replace("^", "^-?")
+"""With `signed`."""
 
 _DURATION_FORM = "expected a duration such as 30m, 2h, 14d or 1h30m (units: w d h m s ms)"
+_SIGNED_FORM = "expected a duration such as 30m, 2h, -3d or 1h30m (units: w d h m s ms)"
 _TIME_FORM = "expected a time such as 2026-12-01T09:00:00Z (RFC 3339, with a zone)"
 
 
-def parse_duration(text: str) -> timedelta:
-    """Read `30m`, `2h`, `14d`, `1h30m`, `1.5s`.
+def parse_duration(text: str, *, signed: bool = False) -> timedelta:
+    """Read `30m`, `2h`, `14d`, `1h30m`, `1.5s`; where it is `signed`, `-3d`, too.
 
     Raises:
         ValueError: It is none; the text says what one looks like.
     """
-    if _WHOLE.fullmatch(text) is None:
-        raise ValueError(f"{text!r} is no duration; {_DURATION_FORM}")
+    negative = text.startswith("-")
+    if _WHOLE.fullmatch(text) is None or (negative and not signed):
+        form = _SIGNED_FORM if signed else _DURATION_FORM
+        raise ValueError(f"{text!r} is no duration; {form}")
     try:
         parts = [float(number) * _UNITS[unit] for number, unit in _PART.findall(text)]
-        return sum(parts, timedelta())
+        span = sum(parts, timedelta())
+        return -span if negative else span
     except OverflowError as error:
         raise ValueError(f"{text!r} is too long a duration") from error
 

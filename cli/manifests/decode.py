@@ -22,6 +22,9 @@ from mesh.interceptors.validate import violations_of
 _DEPTH_MAX = 20
 _OWN = ("kind", "id", "state")
 
+_CONSTRUCTOR = yaml.constructor.SafeConstructor()
+_EXPONENT = re.compile(r"[-+]?[0-9]+[eE][-+]?[0-9]+")
+
 _TEXT = "tag:yaml.org,2002:str"
 _NULL = "tag:yaml.org,2002:null"
 _WHOLE = "tag:yaml.org,2002:int"
@@ -163,13 +166,21 @@ class _Decoder:
             rival = self._rival(message, descriptor)
             if rival:
                 self._fault(key_node, f"{inner}: either this or {rival}, not both")
-            elif _tag(value) == _NULL:
+            elif _tag(value) == _NULL and not kinds.is_value(descriptor):
                 self._fault(value, f"{inner}: is empty; leave the line out")
             else:
                 self._set(message, descriptor, value, inner)
         for name, descriptor in known.items():
             if kinds.required(descriptor) and _join(path, name) not in self._places:
                 self._fault(node, f"{_join(path, name)}: is missing and required")
+        self._require_choices(message, node, path)
+
+    def _require_choices(self, message: ProtoMessage, node: yaml.MappingNode, path: str) -> None:
+        for oneof in filter(kinds.must_choose, kinds.choices(kinds.descriptor_of(message))):
+            names = [field.name for field in oneof.fields]
+            if not any(_join(path, name) in self._places for name in names):
+                within = f"{path}: " if path else ""
+                self._fault(node, f"{within}one of {', '.join(names)} is missing")
 
     def _set(
         self, message: ProtoMessage, descriptor: FieldDescriptor, node: yaml.Node, path: str
@@ -208,8 +219,11 @@ class _Decoder:
         target = getattr(message, descriptor.name)
         for index, item in enumerate(node.value):
             inner = f"{path}[{index}]"
-            self._places[inner] = place_of(self._file, item)
-            self._set_message(target.add(), descriptor, item, inner)
+            self._places[inner] = text_place(self._file, item)
+            if descriptor.message_type is not None:
+                self._set_message(target.add(), descriptor, item, inner)
+            elif (value := self._scalar(descriptor, item, inner)) is not None:
+                target.append(value)
 
     def _set_message(
         self, target: ProtoMessage, descriptor: FieldDescriptor, node: yaml.Node, path: str
@@ -217,17 +231,21 @@ class _Decoder:
         try:
             match descriptor.message_type.full_name:
                 case kinds.DURATION:
-                    target.FromTimedelta(parse_duration(_raw(node)))  # type: ignore[attr-defined]
+                    span = parse_duration(_raw(node), signed=kinds.signed(descriptor))
+                    target.FromTimedelta(span)  # type: ignore[attr-defined]
                     target.SetInParent()
                 case kinds.TIMESTAMP:
                     target.FromDatetime(parse_time(_raw(node)))  # type: ignore[attr-defined]
                     target.SetInParent()
+                case kinds.VALUE:
+                    ParseDict(self._plain(node, path, 0), target)
                 case _ if isinstance(node, yaml.MappingNode):
                     target.SetInParent()
                     self._fill(target, node, path)
                 case _:
                     names = ", ".join(kinds.writable(descriptor.message_type))
-                    self._fault(node, f"{path}: expected fields ({names}), {_seen(node)}")
+                    form = f"fields ({names})" if names else "`{}`, as it has no fields"
+                    self._fault(node, f"{path}: expected {form}, {_seen(node)}")
         except ValueError as error:
             self._fault(node, f"{path}: {error}")
 
@@ -243,9 +261,13 @@ class _Decoder:
                 if _tag(node) == _TRUTH:
                     return yaml.SafeLoader.bool_values[_raw(node).lower()]
                 self._fault(node, f"{path}: expected true or false, {_seen(node)}")
+            case FieldDescriptor.TYPE_DOUBLE:
+                if (number := _number_of(node)) is not None:
+                    return float(number)
+                self._fault(node, f"{path}: expected a number, {_seen(node)}")
             case _:
-                if _tag(node) == _WHOLE:
-                    return int(_raw(node).replace("_", ""), 0)
+                if isinstance(number := _number_of(node), int):
+                    return number
                 self._fault(node, f"{path}: expected a whole number, {_seen(node)}")
         return None
 
@@ -309,8 +331,8 @@ class _Decoder:
                 return None
             case tag if tag == _TRUTH:
                 return yaml.SafeLoader.bool_values[_raw(node).lower()]
-            case tag if tag in {_WHOLE, _NUMBER}:
-                return float(_raw(node))
+            case _ if (number := _number_of(node)) is not None:
+                return float(number)
             case _:
                 return fill_in(
                     _raw(node), self._variables, place_of(self._file, node), self._faults
@@ -387,6 +409,23 @@ def _tag(node: yaml.Node) -> str:
 
 def _raw(node: yaml.Node) -> str:
     return node.value if isinstance(node, yaml.ScalarNode) else ""
+
+
+def _number_of(node: yaml.Node) -> float | None:
+    """Return a number as YAML reads it, but for `1:30`, which it takes for ninety."""
+    if not isinstance(node, yaml.ScalarNode) or ":" in node.value:
+        return None
+    match _tag(node):
+        case tag if tag == _WHOLE:
+            whole: int = _CONSTRUCTOR.construct_yaml_int(node)
+            return whole
+        case tag if tag == _NUMBER:
+            number: float = _CONSTRUCTOR.construct_yaml_float(node)
+            return number
+        case _:
+            # YAML 1.1 takes `1e6`, which every other language reads, for a text.
+            plain = node.style is None and _EXPONENT.fullmatch(node.value)
+            return float(node.value) if plain else None
 
 
 def _seen(node: yaml.Node) -> str:

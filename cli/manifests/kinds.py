@@ -8,14 +8,23 @@ from beckon.delivery.v1.template_service_pb2 import EmailPart, Template, Webhook
 from beckon.profile.v1.segment_service_pb2 import Segment
 from beckon.profile.v1.trait_service_pb2 import Trait
 from beckon.throttle.v1.frequency_cap_service_pb2 import FrequencyCap
-from beckon.trigger.v1.campaign_service_pb2 import Campaign, Message
+from beckon.trigger.v1.campaign_service_pb2 import (
+    Audience,
+    Campaign,
+    Interaction,
+    Message,
+    Recipient,
+    RegionCrossing,
+    SegmentChange,
+)
+from buf.validate import validate_pb2
 from google.api import field_behavior_pb2
 from google.protobuf import duration_pb2, struct_pb2, timestamp_pb2
-from google.protobuf.descriptor import Descriptor, FieldDescriptor
+from google.protobuf.descriptor import Descriptor, FieldDescriptor, OneofDescriptor
 from google.protobuf.message import Message as ProtoMessage
 
 from cli.output import enum_prefix
-from mesh.names import RESOURCE_ID_PATTERN
+from mesh.names import ID_PATTERN, RESOURCE_ID_PATTERN
 
 DURATION = duration_pb2.Duration.DESCRIPTOR.full_name
 TIMESTAMP = timestamp_pb2.Timestamp.DESCRIPTOR.full_name
@@ -77,7 +86,14 @@ CAMPAIGN = Kind(
 KINDS: Mapping[str, Kind] = {kind.name: kind for kind in (CAP, TEMPLATE, TRAIT, SEGMENT, CAMPAIGN)}
 
 # Fields that hold names of resources; a manifest may say the id alone.
-REFERENCES: Mapping[str, str] = {f"{Message.DESCRIPTOR.full_name}.template": "templates"}
+REFERENCES: Mapping[str, str] = {
+    f"{Message.DESCRIPTOR.full_name}.template": "templates",
+    f"{SegmentChange.DESCRIPTOR.full_name}.segment": "segments",
+    f"{Audience.DESCRIPTOR.full_name}.segment": "segments",
+    f"{RegionCrossing.DESCRIPTOR.full_name}.regions": "regions",
+    f"{Interaction.DESCRIPTOR.full_name}.campaign": "campaigns",
+    f"{Recipient.Team.DESCRIPTOR.full_name}.profiles": "profiles",
+}
 
 # What services fill in where a manifest is silent.
 DEFAULTS: Mapping[str, str] = {f"{FrequencyCap.DESCRIPTOR.full_name}.on_breach": "suppress"}
@@ -129,6 +145,42 @@ def is_map(field: FieldDescriptor) -> bool:
     return field.message_type is not None and bool(field.message_type.GetOptions().map_entry)
 
 
+def rules_of(field: FieldDescriptor) -> validate_pb2.FieldRules:
+    """Return what a field's value must keep to."""
+    # The library's stubs know extensions of no element type.
+    extension: Any = validate_pb2.field
+    rules: validate_pb2.FieldRules = field.GetOptions().Extensions[extension]
+    return rules
+
+
+def signed(field: FieldDescriptor) -> bool:
+    """Say whether a duration may be negative."""
+    return rules_of(field).duration.gte.seconds < 0
+
+
+def choices(descriptor: Descriptor) -> list[OneofDescriptor]:
+    """Return the fields of which at most one may be set."""
+    # A field that knows whether it is set is the only one of a oneof that nobody wrote.
+    return [oneof for oneof in descriptor.oneofs if len(oneof.fields) > 1]
+
+
+def must_choose(oneof: OneofDescriptor) -> bool:
+    """Say whether one of the fields must be set."""
+    extension: Any = validate_pb2.oneof
+    said: bool = oneof.GetOptions().Extensions[extension].required
+    return said
+
+
+def referred_pattern(collection: str) -> str:
+    """Return what ids of a collection look like, where a reference is an id alone."""
+    return ID_PATTERN if collection == "profiles" else RESOURCE_ID_PATTERN
+
+
+def is_value(field: FieldDescriptor) -> bool:
+    """Say whether a field holds anything: a text, a number, nothing."""
+    return field.message_type is not None and field.message_type.full_name == VALUE
+
+
 def takes_file(field: FieldDescriptor) -> bool:
     """Say whether a field's text may come from a file."""
     text = field.type == FieldDescriptor.TYPE_STRING
@@ -140,3 +192,9 @@ def enum_names(field: FieldDescriptor) -> dict[str, int]:
     values = field.enum_type.values
     prefix = enum_prefix(values[0].name)
     return {value.name.removeprefix(prefix).lower(): value.number for value in values[1:]}
+
+
+def enum_word(field: FieldDescriptor, number: int) -> str:
+    """Return a value of an enum as people write it; one that is not known, as its number."""
+    words = {value: word for word, value in enum_names(field).items()}
+    return words.get(number, str(number))

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from buf.validate import validate_pb2
-from google.protobuf.descriptor import Descriptor, FieldDescriptor
+from google.protobuf.descriptor import Descriptor, FieldDescriptor, OneofDescriptor
 
-from cli.durations import DURATION_PATTERN
+from cli.durations import DURATION_PATTERN, SIGNED_PATTERN
 from cli.manifests import kinds
 from cli.manifests.kinds import KINDS, Kind
 from mesh.names import RESOURCE_ID_PATTERN
@@ -105,24 +105,32 @@ def _message(descriptor: Descriptor, comments: Comments) -> dict[str, Any]:
         "properties": {name: _field(field, comments) for name, field in fields.items()},
         "required": [name for name, field in fields.items() if kinds.required(field)],
     }
-    choices = [oneof for oneof in descriptor.oneofs if len(oneof.fields) > 1]
-    for oneof in choices:
-        each: list[Any] = [{"required": [field.name]} for field in oneof.fields]
-        if all(kinds.optional(field) for field in oneof.fields):
-            each.append({"not": {"anyOf": list(each)}})
-        schema["oneOf"] = each
+    choices = [_choice(oneof) for oneof in kinds.choices(descriptor)]
+    if choices:
+        schema["allOf"] = choices
     return schema
 
 
+def _choice(oneof: OneofDescriptor) -> dict[str, Any]:
+    each: list[Any] = [{"required": [field.name]} for field in oneof.fields]
+    if not kinds.must_choose(oneof):
+        each.append({"not": {"anyOf": list(each)}})
+    return {"oneOf": each}
+
+
 def _field(field: FieldDescriptor, comments: Comments) -> dict[str, Any]:
-    rules = _rules(field)
+    rules = kinds.rules_of(field)
     if kinds.is_map(field):
         schema: dict[str, Any] = {"type": "object", "maxProperties": rules.map.max_pairs or 100}
     elif kinds.repeated(field):
         items = _single(field, rules.repeated.items, comments)
         schema = {"type": "array", "items": items}
+        if rules.repeated.HasField("min_items"):
+            schema["minItems"] = rules.repeated.min_items
         if rules.repeated.HasField("max_items"):
             schema["maxItems"] = rules.repeated.max_items
+        if rules.repeated.unique:
+            schema["uniqueItems"] = True
     else:
         schema = _single(field, rules, comments)
     return {"description": comments.get(field.full_name, "")} | {
@@ -136,7 +144,7 @@ def _single(
     if field.message_type is not None:
         match field.message_type.full_name:
             case kinds.DURATION:
-                return {"type": "string", "pattern": DURATION_PATTERN, "examples": ["30m", "14d"]}
+                return _duration(field)
             case kinds.TIMESTAMP:
                 return {"type": "string", "format": "date-time"}
             case kinds.VALUE:
@@ -149,12 +157,26 @@ def _single(
         case FieldDescriptor.TYPE_ENUM:
             return {"enum": list(kinds.enum_names(field))}
         case FieldDescriptor.TYPE_BOOL:
-            return {"type": "boolean"}
+            return {"const": True} if rules.bool.const else {"type": "boolean"}
         case FieldDescriptor.TYPE_DOUBLE:
-            return {"type": "number"}
+            return {"type": "number"} | _bounds(rules.double)
+        case FieldDescriptor.TYPE_INT64:
+            return {"type": "integer"} | _bounds(rules.int64)
         case _:
-            number = rules.int32
-            return {"type": "integer", "minimum": number.gte, "maximum": number.lte}
+            return {"type": "integer"} | _bounds(rules.int32)
+
+
+def _duration(field: FieldDescriptor) -> dict[str, Any]:
+    if kinds.signed(field):
+        return {"type": "string", "pattern": SIGNED_PATTERN, "examples": ["-3d", "30m"]}
+    return {"type": "string", "pattern": DURATION_PATTERN, "examples": ["30m", "14d"]}
+
+
+def _bounds(
+    rules: validate_pb2.DoubleRules | validate_pb2.Int32Rules | validate_pb2.Int64Rules,
+) -> dict[str, Any]:
+    words = {"gte": "minimum", "lte": "maximum", "gt": "exclusiveMinimum", "lt": "exclusiveMaximum"}
+    return {word: getattr(rules, name) for name, word in words.items() if rules.HasField(name)}  # type: ignore[arg-type]
 
 
 def _text(field: FieldDescriptor, rules: validate_pb2.FieldRules) -> dict[str, Any]:
@@ -163,11 +185,14 @@ def _text(field: FieldDescriptor, rules: validate_pb2.FieldRules) -> dict[str, A
         schema["minLength"] = rules.string.min_len
     if rules.string.HasField("max_len"):
         schema["maxLength"] = rules.string.max_len
-    if rules.string.HasField("pattern"):
+    patterns = [rules.string.pattern] if rules.string.HasField("pattern") else []
+    if collection := kinds.REFERENCES.get(field.full_name):
         # References are written as ids; names are allowed, too.
-        ids = field.full_name in kinds.REFERENCES
-        own = f"^{RESOURCE_ID_PATTERN}$|" if ids else ""
-        schema["pattern"] = own + rules.string.pattern
+        own = kinds.referred_pattern(collection)
+        name = f"^workspaces/{RESOURCE_ID_PATTERN}/{collection}/{own}$"
+        patterns = [f"^{own}$", *(patterns or [name])]
+    if patterns:
+        schema["pattern"] = "|".join(patterns)
     if not kinds.takes_file(field):
         return schema
     file = {
@@ -178,10 +203,3 @@ def _text(field: FieldDescriptor, rules: validate_pb2.FieldRules) -> dict[str, A
         "additionalProperties": False,
     }
     return {"oneOf": [schema, file]}
-
-
-def _rules(field: FieldDescriptor) -> validate_pb2.FieldRules:
-    # The library's stubs know extensions of no element type.
-    extension: Any = validate_pb2.field
-    rules: validate_pb2.FieldRules = field.GetOptions().Extensions[extension]
-    return rules

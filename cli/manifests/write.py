@@ -6,11 +6,13 @@ import yaml
 from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.json_format import MessageToDict
 from google.protobuf.message import Message as ProtoMessage
+from google.protobuf.struct_pb2 import Value
 
 from cli.durations import format_duration
 from cli.manifests import kinds
 from cli.manifests.kinds import Kind
 from cli.output import enum_text, last
+from mesh.structs import whole_numbers
 
 
 def to_yaml(kind: Kind, message: ProtoMessage) -> str:
@@ -29,33 +31,40 @@ def as_plain(message: ProtoMessage) -> dict[str, Any]:
         value = getattr(message, name)
         if kinds.is_map(field):
             if value:
-                found[name] = {key: MessageToDict(value[key]) for key in sorted(value)}
+                found[name] = {key: _anything(value[key]) for key in sorted(value)}
         elif kinds.repeated(field):
             if value:
-                found[name] = [as_plain(item) for item in value]
+                found[name] = [_plain_value(field, item) for item in value]
         elif field.message_type is not None or field.containing_oneof is not None:
             if message.HasField(name):
-                found[name] = _single(message, field)
+                found[name] = _plain_value(field, value)
         elif value != field.default_value:
-            single = _single(message, field)
+            single = _plain_value(field, value)
             if single != kinds.DEFAULTS.get(field.full_name):
                 found[name] = single
     return found
 
 
-def _single(message: ProtoMessage, field: FieldDescriptor) -> Any:
-    value = getattr(message, field.name)
+def _plain_value(field: FieldDescriptor, value: Any) -> Any:
     if field.message_type is None:
         if field.type == FieldDescriptor.TYPE_ENUM:
-            return enum_text(message, field.name)
+            return kinds.enum_word(field, value)
+        if field.type == FieldDescriptor.TYPE_DOUBLE:
+            return whole_numbers(value)
         return last(value) if field.full_name in kinds.REFERENCES else value
     match field.message_type.full_name:
         case kinds.DURATION:
             return format_duration(value.ToTimedelta())
         case kinds.TIMESTAMP:
             return value.ToJsonString()
+        case kinds.VALUE:
+            return _anything(value)
         case _:
             return as_plain(value)
+
+
+def _anything(value: Value) -> Any:
+    return whole_numbers(MessageToDict(value))
 
 
 class _Dumper(yaml.SafeDumper):

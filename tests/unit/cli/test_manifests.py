@@ -8,8 +8,10 @@ from beckon.delivery.v1.template_service_pb2 import Template
 from beckon.profile.v1.segment_service_pb2 import Segment
 from beckon.profile.v1.trait_service_pb2 import Trait
 from beckon.throttle.v1.frequency_cap_service_pb2 import FrequencyCap
-from beckon.trigger.v1.campaign_service_pb2 import Campaign
+from beckon.trigger.v1.campaign_service_pb2 import Campaign, RegionCrossing
 from beckon.type.v1.channel_pb2 import CHANNEL_EMAIL
+from google.protobuf.json_format import MessageToDict
+from google.type.dayofweek_pb2 import FRIDAY, MONDAY
 
 from cli.manifests.apply import in_order, located, move_of
 from cli.manifests.decode import Document, decode_files
@@ -110,12 +112,23 @@ def test_what_is_written_is_read_back_alike(tmp_path: Path) -> None:
         ("kind: Campaign\nid: a\nversion: 3\n", "3:1: version: is set by Beckon, not by a file"),
         ("kind: Campaign\nid: a\nid: b\n", "3:1: id: is there twice"),
         ("kind: Campaign\nid: a\nexceptions: order_placed\n", "3:13: exceptions: expected a list"),
-        ("kind: Campaign\nid: a\ntrigger: order_placed\n", "3:10: trigger: expected fields (event_type, filter)"),
-        ("kind: Campaign\nid: a\ntrigger:\n  filter: 'true'\n", "4:3: trigger.event_type: is missing and required"),
+        ("kind: Campaign\nid: a\ntrigger: order_placed\n", "3:10: trigger: expected fields (event_type, attribute, "),
+        ("kind: Campaign\nid: a\ntrigger:\n  filter: 'true'\n", "4:3: trigger: one of event_type, attribute, segment, "),
         ("kind: Campaign\nid: a\ncritical: maybe\n", "3:11: critical: expected true or false, this is 'maybe'"),
         ("kind: Campaign\nid: a\nmessage: {channel: emial, template: t}\n", "3:20: message.channel: 'emial' is none (did you mean `email`?); expected email, webhook"),
         ("kind: Campaign\nid: a\ndisplay_name: 7\n", "3:15: display_name: expected text; YAML reads 7 as a number: put it in quotes"),
         ("kind: Campaign\nid: a\ndisplay_name:\n", "3:14: display_name: is empty; leave the line out"),
+        ("kind: Campaign\nid: a\ntrigger: {request: {}, event_type: x}\n", "3:24: trigger.event_type: either this or request, not both"),
+        ("kind: Campaign\nid: a\ntrigger: {request: now}\n", "3:20: trigger.request: expected `{}`, as it has no fields, this is 'now'"),
+        ("kind: Campaign\nid: a\ntrigger: {milestone: {trait: t, value: many}}\n", "3:40: trigger.milestone.value: expected a number, this is 'many'"),
+        ("kind: Campaign\nid: a\nwait: {local_time: 10:00}\n", "3:20: wait.local_time: expected text; YAML reads 10:00 as a number: put it in quotes"),
+        ("kind: Campaign\nid: a\nwait: {local_time: '9:00', weekdays: [monday, tusday]}\n", "3:47: wait.weekdays[1]: 'tusday' is none (did you mean `tuesday`?)"),
+        ("kind: Campaign\nid: a\nwait: {weekdays: monday}\n", "3:18: wait.weekdays: expected a list"),
+        ("kind: Campaign\nid: a\ndelay: -3d\n", "3:8: delay: '-3d' is no duration; expected a duration such as 30m, 2h, 14d"),
+        ("kind: Campaign\nid: a\ntrigger: {date: {attribute: trial_end, offset: 3}}\n", "3:48: trigger.date.offset: '3' is no duration; expected a duration such as 30m, 2h, -3d"),
+        ("kind: Campaign\nid: a\ntrigger: {date: {attribute: trial_end, offset: -500d}}\nmessage: {channel: email, template: t}\n", "3:48: trigger.date.offset: must be greater than or equal to -34560000s"),
+        ("kind: Campaign\nid: a\ndigest: {key_property: photo}\n", "3:9: digest: one of fixed, sliding, calendar is missing"),
+        ("kind: Campaign\nid: a\nvariants: [{id: b, weight: 1.5}]\n", "3:28: variants[0].weight: expected a whole number, this is '1.5'"),
         ("kind: FrequencyCap\nid: a\nlimit: two\ncalendar: day\n", "3:8: limit: expected a whole number, this is 'two'"),
         ("kind: FrequencyCap\nid: a\nlimit: 0\ncalendar: day\n", "3:8: limit: must be greater than or equal to 1"),
         ("kind: FrequencyCap\nid: a\nlimit: 1\ncalendar: day\nrolling: 1h\n", "5:1: rolling: either this or calendar, not both"),
@@ -139,6 +152,61 @@ def test_a_fault_has_its_place_and_says_what_would_be_right(
     _, faults = decode(tmp_path, text)
 
     assert any(fault.startswith(expected) for fault in faults), faults
+
+
+def test_every_way_to_begin_and_wait_is_read(tmp_path: Path) -> None:
+    [document], faults = decode(
+        tmp_path,
+        """\
+        kind: Campaign
+        id: sale
+        trigger:
+          region:
+            regions: [porto, workspaces/main/regions/lisbon]
+            kind: dwell
+            duration: 10m
+        recipient:
+          team: {profiles: [ana, bo]}
+        wait: {offset: -3d, local_time: '09:00', weekdays: [monday, friday]}
+        variants:
+          - {id: gold, filter: "true", message: {channel: email, template: gold}}
+        digest: {calendar: {local_time: "09:00"}, message: {channel: email, template: weekly}}
+        message: {channel: email, template: sale}
+        """,
+    )
+
+    assert faults == []
+    campaign = document.message
+    assert isinstance(campaign, Campaign)
+    assert list(campaign.trigger.region.regions) == [
+        "workspaces/main/regions/porto",
+        "workspaces/main/regions/lisbon",
+    ]
+    assert campaign.trigger.region.kind == RegionCrossing.KIND_DWELL
+    assert list(campaign.recipient.team.profiles) == [
+        "workspaces/main/profiles/ana",
+        "workspaces/main/profiles/bo",
+    ]
+    assert campaign.wait.offset.seconds == -3 * 86400
+    assert list(campaign.wait.weekdays) == [MONDAY, FRIDAY]
+    assert campaign.variants[0].message.template == "workspaces/main/templates/gold"
+    assert campaign.digest.message.template == "workspaces/main/templates/weekly"
+
+
+@pytest.mark.parametrize(
+    ("written", "value"),
+    [("gold", "gold"), ("7", 7.0), ("1.5", 1.5), ("true", True), ("null", None), ("[a, 1]", ["a", 1.0])],
+)  # fmt: skip
+def test_a_value_is_what_yaml_says_it_is(tmp_path: Path, written: str, value: object) -> None:
+    text = CAMPAIGN.replace(
+        "event_type: item_added_to_cart", f"attribute: {{attribute: tier, to: {written}}}"
+    )
+
+    [document], faults = decode(tmp_path, text)
+
+    assert faults == []
+    assert isinstance(document.message, Campaign)
+    assert MessageToDict(document.message.trigger.attribute.to) == value
 
 
 def test_all_faults_are_told_at_once(tmp_path: Path) -> None:
