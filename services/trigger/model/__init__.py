@@ -1,20 +1,47 @@
 """What trigger speaks of: events, people, campaigns, enrollments and their gates."""
 
-from services.trigger.model.effects import Effects, Quarantined
+from services.trigger.model.digests import (
+    NO_DIGESTS,
+    CalendarWindow,
+    DigestContent,
+    DigestEffects,
+    DigestItem,
+    DigestPlan,
+    DigestQuestion,
+    DigestRecords,
+    DigestUndo,
+    FixedWindow,
+    ObjectTally,
+    SlidingWindow,
+    UndoRule,
+    WindowSummary,
+)
+from services.trigger.model.effects import Effects, Quarantined, Telling
 from services.trigger.model.events import Occurrence, Person, Trace
 from services.trigger.model.identities import Erasure, Identity, IdentityChange, Notice, NoticeKind
+from services.trigger.model.keys import Key
 from services.trigger.model.passages import Enrollment, EnrollmentState, Gate, Refusal
 from services.trigger.model.plans import (
     CampaignState,
     ExceptionRule,
-    Key,
     Match,
     Plan,
-    Predicate,
     RecipientKind,
-    Seen,
 )
+from services.trigger.model.predicates import Predicate, Seen
 from services.trigger.model.rows import DecisionRow, QuarantineRow, StoredCampaign
+from services.trigger.model.settings import Settings, StoredSettings
+from services.trigger.model.variants import (
+    DEFAULT,
+    HOLDOUT,
+    Arm,
+    Assigned,
+    Goal,
+    Message,
+    Variant,
+    Variants,
+    WorkspaceHoldout,
+)
 from services.trigger.model.verdicts import (
     Allowed,
     Deferred,
@@ -31,10 +58,23 @@ from services.trigger.model.verdicts import (
 )
 
 __all__ = [
+    "DEFAULT",
+    "HOLDOUT",
+    "NO_DIGESTS",
     "Allowed",
+    "Arm",
+    "Assigned",
+    "CalendarWindow",
     "CampaignState",
     "DecisionRow",
     "Deferred",
+    "DigestContent",
+    "DigestEffects",
+    "DigestItem",
+    "DigestPlan",
+    "DigestQuestion",
+    "DigestRecords",
+    "DigestUndo",
     "Effects",
     "Enrollment",
     "EnrollmentState",
@@ -42,15 +82,19 @@ __all__ = [
     "Erasure",
     "ExceptionRule",
     "Exit",
+    "FixedWindow",
     "Gate",
+    "Goal",
     "Hold",
     "Identity",
     "IdentityChange",
     "Key",
     "Leave",
     "Match",
+    "Message",
     "Notice",
     "NoticeKind",
+    "ObjectTally",
     "Occurrence",
     "Person",
     "Plan",
@@ -63,9 +107,18 @@ __all__ = [
     "Release",
     "Restart",
     "Seen",
+    "Settings",
+    "SlidingWindow",
     "Stop",
     "StoredCampaign",
+    "StoredSettings",
     "Suppressed",
+    "Telling",
     "ThrottleVerdict",
     "Trace",
+    "UndoRule",
+    "Variant",
+    "Variants",
+    "WindowSummary",
+    "WorkspaceHoldout",
 ]

@@ -4,6 +4,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from uuid import UUID
 
+from services.trigger.model.digests import DigestEffects
+from services.trigger.model.events import Occurrence
 from services.trigger.model.passages import Enrollment, Refusal
 
 
@@ -27,6 +29,14 @@ class Quarantined:
 
 
 @dataclass(frozen=True, slots=True)
+class Telling:
+    """An event that is to be told to all who are related to its profile: a broadcast."""
+
+    campaign: str
+    event: Occurrence
+
+
+@dataclass(frozen=True, slots=True)
 class Effects:
     """What a turn wants written, all or nothing."""
 
@@ -36,3 +46,6 @@ class Effects:
     quarantined: tuple[Quarantined, ...] = ()
     replayed: tuple[UUID, ...] = ()
     """Quarantined events that are done with."""
+    tellings: tuple[Telling, ...] = ()
+    digests: DigestEffects = field(default_factory=DigestEffects)
+    """What was gathered and taken out again."""

@@ -7,7 +7,7 @@ from typing import NamedTuple
 from uuid import UUID
 
 from services.trigger.model.events import Occurrence
-from services.trigger.model.plans import Key
+from services.trigger.model.keys import Key
 
 
 class EnrollmentState(IntEnum):

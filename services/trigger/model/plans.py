@@ -1,12 +1,13 @@
 """Campaigns, ready to be judged with."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import Enum
-from typing import NamedTuple
 
-from services.trigger.model.events import Occurrence, Person
+from services.trigger.model.digests import DigestPlan
+from services.trigger.model.keys import Key
+from services.trigger.model.predicates import Predicate
+from services.trigger.model.variants import Goal, Message, Variants
 
 
 class CampaignState(Enum):
@@ -18,31 +19,12 @@ class CampaignState(Enum):
     ARCHIVED = "archived"
 
 
-class Seen(NamedTuple):
-    """What a predicate answers: yes, or no and why."""
-
-    passed: bool
-    detail: str
-
-
-Predicate = Callable[[Occurrence, Person, Occurrence | None, datetime], Seen]
-"""A compiled filter over an event, a profile, the trigger (for exceptions) and now."""
-
-
 @dataclass(frozen=True, slots=True)
 class ExceptionRule:
     """An event that stops a waiting message."""
 
     event_type: str
     filter: Predicate | None = None
-
-
-class Key(NamedTuple):
-    """Whose passages through which campaign."""
-
-    workspace: str
-    profile: str
-    campaign: str
 
 
 class RecipientKind(Enum):
@@ -101,6 +83,26 @@ class Plan:
     """Number of a `beckon.type.v1.Channel`."""
     template: str = ""
     critical: bool = False
+    variants: Variants | None = None
+    """None: everybody gets the same."""
+    goals: tuple[Goal, ...] = ()
+    reentry_property: str = ""
+    """Re-entry is asked for each of its values apart; empty: for all together."""
+    simultaneous_max: int = 0
+    """0: no limit."""
+    ignores_holdout: bool = False
+    digest: DigestPlan | None = None
+    """None: every event that begins anything is told alone."""
+
+    @property
+    def elsewhere(self) -> bool:
+        """Whether passages begin outside the turns of the recipient's own partition."""
+        return self.recipient is not RecipientKind.ACTOR
+
+    @property
+    def message(self) -> Message:
+        """What is sent to whom no variant takes."""
+        return Message(self.channel, self.template)
 
     @property
     def debounces(self) -> bool:
