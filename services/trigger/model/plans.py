@@ -7,6 +7,7 @@ from enum import Enum
 from services.trigger.model.digests import DigestPlan
 from services.trigger.model.keys import Key
 from services.trigger.model.predicates import Predicate
+from services.trigger.model.settings import Settings
 from services.trigger.model.variants import Goal, Message, Variants
 
 
@@ -91,6 +92,8 @@ class Plan:
     simultaneous_max: int = 0
     """0: no limit."""
     ignores_holdout: bool = False
+    settings: Settings = Settings()
+    """Of its workspace."""
     digest: DigestPlan | None = None
     """None: every event that begins anything is told alone."""
 
