@@ -7,6 +7,7 @@ from beckon.trigger.v1 import (
     campaign_service_pb2_grpc,
     decision_service_pb2_grpc,
     quarantine_service_pb2_grpc,
+    settings_service_pb2_grpc,
 )
 
 from mesh import client, postgres, process
@@ -17,8 +18,19 @@ from mesh.pages import PageTokens
 from mesh.server import Service, serve
 from services.trigger.clients import Delivery, Peers, Profile, Throttle
 from services.trigger.config import Config
-from services.trigger.servicer import CampaignServicer, DecisionServicer, QuarantineServicer
-from services.trigger.store import CampaignStore, EnrollmentStore, QuarantineStore, RecordStore
+from services.trigger.servicer import (
+    CampaignServicer,
+    DecisionServicer,
+    QuarantineServicer,
+    SettingsServicer,
+)
+from services.trigger.store import (
+    CampaignStore,
+    EnrollmentStore,
+    QuarantineStore,
+    RecordStore,
+    SettingsStore,
+)
 from services.trigger.worker import Worker
 
 SCHEMA = "trigger"
@@ -51,6 +63,7 @@ async def main(config: Config) -> None:
         campaigns = CampaignServicer(CampaignStore(database), enrollments, tokens, clock)
         decisions = DecisionServicer(RecordStore(database), tokens)
         quarantine = QuarantineServicer(QuarantineStore(database), tokens, clock)
+        settings = SettingsServicer(SettingsStore(database), clock)
 
         async def log_answers() -> None:
             await event_log.oldest_unread({0: START})
@@ -75,6 +88,12 @@ async def main(config: Config) -> None:
                         quarantine, s
                     ),
                     "beckon.trigger.v1.QuarantineService",
+                ),
+                Service(
+                    lambda s: settings_service_pb2_grpc.add_SettingsServiceServicer_to_server(
+                        settings, s
+                    ),
+                    "beckon.trigger.v1.SettingsService",
                 ),
             ],
             checks={"postgres": database.ping, "log": log_answers},

@@ -18,6 +18,7 @@ from services.trigger.model.digests import (
 )
 from services.trigger.model.effects import Effects, Quarantined, Telling
 from services.trigger.model.events import Occurrence, Person, Trace
+from services.trigger.model.history import Assignment, Conversion, History, HistoryQuestion
 from services.trigger.model.identities import Erasure, Identity, IdentityChange, Notice, NoticeKind
 from services.trigger.model.keys import Key
 from services.trigger.model.passages import Enrollment, EnrollmentState, Gate, Refusal
@@ -35,12 +36,10 @@ from services.trigger.model.variants import (
     DEFAULT,
     HOLDOUT,
     Arm,
-    Assigned,
     Goal,
     Message,
     Variant,
     Variants,
-    WorkspaceHoldout,
 )
 from services.trigger.model.verdicts import (
     Allowed,
@@ -63,10 +62,11 @@ __all__ = [
     "NO_DIGESTS",
     "Allowed",
     "Arm",
-    "Assigned",
+    "Assignment",
     "CalendarWindow",
     "CampaignState",
     "DecisionRow",
+    "Conversion",
     "Deferred",
     "DigestContent",
     "DigestEffects",
@@ -85,6 +85,8 @@ __all__ = [
     "FixedWindow",
     "Gate",
     "Goal",
+    "History",
+    "HistoryQuestion",
     "Hold",
     "Identity",
     "IdentityChange",
@@ -120,5 +122,4 @@ __all__ = [
     "Variant",
     "Variants",
     "WindowSummary",
-    "WorkspaceHoldout",
 ]

@@ -7,7 +7,7 @@ from enum import Enum
 from services.trigger.model.digests import DigestPlan
 from services.trigger.model.keys import Key
 from services.trigger.model.predicates import Predicate
-from services.trigger.model.settings import Settings
+from services.trigger.model.settings import DEFAULTS, Settings
 from services.trigger.model.variants import Goal, Message, Variants
 
 
@@ -92,7 +92,7 @@ class Plan:
     simultaneous_max: int = 0
     """0: no limit."""
     ignores_holdout: bool = False
-    settings: Settings = Settings()
+    settings: Settings = DEFAULTS
     """Of its workspace."""
     digest: DigestPlan | None = None
     """None: every event that begins anything is told alone."""

@@ -16,12 +16,16 @@ class Settings:
     """Changes who they are."""
 
 
+DEFAULTS = Settings()
+"""Of a workspace that has set nothing."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoredSettings:
     """Settings as they are kept."""
 
     workspace: str
-    settings: Settings = Settings()
+    settings: Settings = DEFAULTS
     revision: int = 0
     """0: nothing was ever set."""
     update_time: datetime | None = None

@@ -1,5 +1,6 @@
 """What trigger remembers, in PostgreSQL."""
 
+from services.trigger.store.admissions import refusals_of
 from services.trigger.store.campaigns import CampaignStore
 from services.trigger.store.enrollments import EnrollmentStore
 from services.trigger.store.identities import Gathered, IdentityStore
@@ -7,6 +8,7 @@ from services.trigger.store.notices import NoticeStore, Owed
 from services.trigger.store.positions import PositionStore
 from services.trigger.store.quarantine import QuarantineStore
 from services.trigger.store.records import RecordStore
+from services.trigger.store.settings import SettingsStore
 from services.trigger.store.turns import (
     Before,
     CatalogueChanged,
@@ -31,5 +33,7 @@ __all__ = [
     "PositionStore",
     "QuarantineStore",
     "RecordStore",
+    "SettingsStore",
     "TurnStore",
+    "refusals_of",
 ]

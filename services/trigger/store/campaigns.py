@@ -2,16 +2,26 @@
 
 # ruff: noqa: S608 — statements are put together from constants of this file only
 
-from collections.abc import Collection
-from dataclasses import replace
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
 
 import asyncpg
 
 from mesh.postgres import Connection, Database
-from services.trigger.model import StoredCampaign
+from services.trigger.model import Settings, StoredCampaign
+from services.trigger.store.announcing import announce
+from services.trigger.store.settings import settings_of
 
-CHANNEL = "trigger_catalogue"
-"""On which a new version of the catalogue is made known."""
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Loaded:
+    """All that campaigns are judged with, of one moment."""
+
+    version: int
+    """Of the catalogue."""
+    campaigns: list[StoredCampaign]
+    settings: Mapping[str, Settings]
+    """By workspace; of those that have set any."""
 
 
 class CampaignStore:
@@ -64,7 +74,7 @@ class CampaignStore:
             campaign.update_time,
             campaign.launch_time,
         )
-        await _announce(connection)
+        await announce(connection)
         return status.endswith("1")
 
     async def update(self, connection: Connection, campaign: StoredCampaign) -> StoredCampaign:
@@ -81,7 +91,7 @@ class CampaignStore:
             campaign.update_time,
             campaign.launch_time,
         )
-        await _announce(connection)
+        await announce(connection)
         return replace(campaign, revision=campaign.revision + 1)
 
     async def catalogue_version(self) -> int:
@@ -90,8 +100,8 @@ class CampaignStore:
             version: int = await connection.fetchval("SELECT version FROM catalogue")
         return version
 
-    async def load(self, states: Collection[str]) -> tuple[int, list[StoredCampaign]]:
-        """Return the catalogue's version and its campaigns in `states`, of one moment."""
+    async def load(self, states: Collection[str]) -> Loaded:
+        """Return the campaigns in `states`, and all that they are judged with."""
         async with self.database.transaction() as connection:
             await connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
             version: int = await connection.fetchval("SELECT version FROM catalogue")
@@ -100,15 +110,12 @@ class CampaignStore:
                 " ORDER BY workspace, campaign",
                 list(states),
             )
-        return version, [_campaign(row) for row in rows]
-
-
-async def _announce(connection: Connection) -> None:
-    # Heard when the transaction commits, and not at all when it does not.
-    version = await connection.fetchval(
-        "UPDATE catalogue SET version = version + 1 RETURNING version"
-    )
-    await connection.execute("SELECT pg_notify($1, $2)", CHANNEL, str(version))
+            settings = await connection.fetch("SELECT * FROM settings")
+        return Loaded(
+            version=version,
+            campaigns=[_campaign(row) for row in rows],
+            settings={row["workspace"]: settings_of(row).settings for row in settings},
+        )
 
 
 def _campaign(row: asyncpg.Record) -> StoredCampaign:

@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import structlog
 
@@ -10,15 +10,16 @@ from mesh.errors import MeshError, unavailable
 from mesh.server import Stopping
 from mesh.wake import Wake
 from services.trigger.convert.campaigns import Contexts, to_plan
-from services.trigger.model import CampaignState, Plan
+from services.trigger.model import CampaignState, Plan, Settings
 from services.trigger.rules import Book, make_book
 from services.trigger.store import CampaignStore
-from services.trigger.store.campaigns import CHANNEL
+from services.trigger.store.announcing import CHANNEL
 
 log = structlog.get_logger(__name__)
 
 _IN_FORCE = (CampaignState.ACTIVE.value, CampaignState.PAUSED.value)
 _EMPTY = Book({}, {}, {})
+_DEFAULTS = Settings()
 # How long to wait before listening again on a connection that was lost.
 _AGAIN_SECONDS = 1.0
 # A connection that has died silently is noticed by then.
@@ -36,10 +37,16 @@ class Catalogue:
     """By workspace."""
     types: frozenset[str]
     """Of all events that concern any of them."""
+    workspaces: Mapping[str, Settings] = field(default_factory=dict)
+    """Settings of those that have set any; its campaigns have them too."""
 
     def book(self, workspace: str) -> Book:
         """Return the campaigns of a workspace."""
         return self.books.get(workspace, _EMPTY)
+
+    def settings(self, workspace: str) -> Settings:
+        """Return what holds for all campaigns of a workspace."""
+        return self.workspaces.get(workspace, _DEFAULTS)
 
 
 class Catalogues:
@@ -54,10 +61,10 @@ class Catalogues:
 
     async def reload(self) -> Catalogue:
         """Read the campaigns anew."""
-        version, campaigns = await self._store.load(_IN_FORCE)
-        if version > self.current.version:
+        loaded = await self._store.load(_IN_FORCE)
+        if loaded.version > self.current.version:
             compiled: dict[tuple[str, str, int], Plan] = {}
-            for stored in campaigns:
+            for stored in loaded.campaigns:
                 # What has not changed is not compiled again: 0.1 ms each, of thousands.
                 known = (stored.workspace, stored.campaign, stored.revision)
                 try:
@@ -71,8 +78,8 @@ class Catalogues:
                         reason=error.message,
                     )
             self._compiled = compiled
-            self.current = _catalogue(version, list(compiled.values()))
-            log.info("catalogue_loaded", version=version, campaigns=len(compiled))
+            self.current = _catalogue(loaded.version, list(compiled.values()), loaded.settings)
+            log.info("catalogue_loaded", version=loaded.version, campaigns=len(compiled))
         return self.current
 
     async def listen(self, stopping: Stopping) -> None:
@@ -106,7 +113,11 @@ class Catalogues:
                     await connection.remove_listener(CHANNEL, hear)
 
 
-def _catalogue(version: int, plans: list[Plan]) -> Catalogue:
+def _catalogue(version: int, compiled: list[Plan], settings: Mapping[str, Settings]) -> Catalogue:
+    plans = [
+        replace(plan, settings=settings[plan.workspace]) if plan.workspace in settings else plan
+        for plan in compiled
+    ]
     of: dict[str, list[Plan]] = defaultdict(list)
     types: set[str] = set()
     for plan in plans:
@@ -114,4 +125,4 @@ def _catalogue(version: int, plans: list[Plan]) -> Catalogue:
         types |= {plan.trigger_type, *(rule.event_type for rule in plan.exceptions)}
     books = {workspace: make_book(some) for workspace, some in of.items()}
     by_name = {(plan.workspace, plan.campaign): plan for plan in plans}
-    return Catalogue(version, by_name, books, frozenset(types))
+    return Catalogue(version, by_name, books, frozenset(types), settings)

@@ -78,6 +78,6 @@ async def _empty(database: Database) -> None:
     async with database.connection() as connection:
         await connection.execute(
             "TRUNCATE campaigns, replies, log_positions, workers, enrollments, entries,"
-            " decisions, quarantine, identities, notices"
+            " decisions, quarantine, identities, notices, settings"
         )
         await connection.execute("UPDATE catalogue SET version = version + 1")
