@@ -30,6 +30,7 @@ from services.trigger.model.plans import (
     RecipientKind,
 )
 from services.trigger.model.predicates import Predicate, Seen
+from services.trigger.model.regions import Places, Presence, RegionsAt, StoredRegion
 from services.trigger.model.rows import DecisionRow, QuarantineRow, StoredCampaign
 from services.trigger.model.settings import Settings, StoredSettings
 from services.trigger.model.variants import (
@@ -65,8 +66,8 @@ __all__ = [
     "Assignment",
     "CalendarWindow",
     "CampaignState",
-    "DecisionRow",
     "Conversion",
+    "DecisionRow",
     "Deferred",
     "DigestContent",
     "DigestEffects",
@@ -99,13 +100,16 @@ __all__ = [
     "ObjectTally",
     "Occurrence",
     "Person",
+    "Places",
     "Plan",
     "Predicate",
+    "Presence",
     "QuarantineRow",
     "Quarantined",
     "RecipientKind",
     "Refusal",
     "Refuse",
+    "RegionsAt",
     "Release",
     "Restart",
     "Seen",
@@ -113,6 +117,7 @@ __all__ = [
     "SlidingWindow",
     "Stop",
     "StoredCampaign",
+    "StoredRegion",
     "StoredSettings",
     "Suppressed",
     "Telling",
