@@ -20,7 +20,16 @@ PROPERTIES_BYTES_MAX = 32_768
 TOKEN_CHARACTERS_MAX = 128
 # What the mesh tells itself through the log: taken on trust further down.
 RESERVED_TYPES = frozenset(
-    {"profile_merged", "profile_unmerged", "profile_erased", "segment_entered", "segment_exited"}
+    {
+        "profile_merged",
+        "profile_unmerged",
+        "profile_erased",
+        "segment_entered",
+        "segment_exited",
+        "attribute_changed",
+        "condition_entered",
+        "condition_exited",
+    }
 )
 PROPERTIES_DEPTH_MAX = 32
 

@@ -12,6 +12,7 @@ from beckon.profile.v1 import profile_service_pb2_grpc as profile_rpc
 from beckon.profile.v1 import relation_service_pb2_grpc as relation_rpc
 from beckon.profile.v1 import segment_service_pb2_grpc as segment_rpc
 from beckon.profile.v1 import trait_service_pb2_grpc as trait_rpc
+from beckon.profile.v1 import watch_service_pb2_grpc as watch_rpc
 
 from mesh import client, process
 from mesh.clock import SystemClock
@@ -31,6 +32,7 @@ from services.profile.servicer.identity import IdentityServicer
 from services.profile.servicer.relations import RelationServicer
 from services.profile.servicer.segments import SegmentServicer
 from services.profile.servicer.traits import TraitServicer
+from services.profile.servicer.watches import WatchServicer
 from services.profile.store import MIGRATIONS, SCHEMA, Observations, Profiles, connect
 from services.profile.store.areas import AREAS
 from services.profile.store.attributes import Attributes, AttributeTypes
@@ -54,6 +56,7 @@ from services.profile.store.segments import (
     load_segments,
 )
 from services.profile.store.traits import TraitDefinitions, TraitDues, TraitWalks, load_traits
+from services.profile.store.watching import Watching
 from services.profile.worker import Housekeeper
 from services.profile.worker.derived import LEASE_SPAN, DerivedEventRelay
 from services.profile.worker.devices import DeviceExpirer
@@ -112,6 +115,7 @@ async def main(config: Config) -> None:
             tokens,
             changed=wake.ring,
         )
+        watches = WatchServicer(Watching(database), clock, changed=wake.ring)
         segment_builder = SegmentBuilder(Building(database), clock, wake)
         segment_dues = SegmentDues(Dues(database, definitions), clock)
         relay = DerivedEventRelay(
@@ -162,6 +166,10 @@ async def main(config: Config) -> None:
                 Service(
                     partial(relation_rpc.add_RelationServiceServicer_to_server, relations),
                     f"{PACKAGE}.RelationService",
+                ),
+                Service(
+                    partial(watch_rpc.add_WatchServiceServicer_to_server, watches),
+                    f"{PACKAGE}.WatchService",
                 ),
                 Service(
                     partial(erasure_rpc.add_ErasureServiceServicer_to_server, erasures),

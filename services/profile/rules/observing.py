@@ -38,6 +38,9 @@ NOT_THEIR_DOING = frozenset(
         "profile_merged",
         "profile_unmerged",
         "profile_erased",
+        "attribute_changed",
+        "condition_entered",
+        "condition_exited",
     }
 )
 """Types that say what was done to people: they are counted, and nobody was seen by them."""

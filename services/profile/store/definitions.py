@@ -1,4 +1,4 @@
-"""What every turn needs to know of its workspaces, held in memory: traits, segments, erasures."""
+"""What every turn needs to know of its workspaces, held in memory: traits, segments, watches."""
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from mesh.postgres import Connection
 from services.profile.model.segments import Segment
 from services.profile.model.traits import Trait
+from services.profile.store.watches import load_watches
 
 TraitLoader = Callable[[Connection], Awaitable[Mapping[str, tuple[Trait, ...]]]]
 SegmentLoader = Callable[[Connection], Awaitable[Mapping[str, tuple[Segment, ...]]]]
@@ -20,6 +21,8 @@ class Edition:
     segments: Mapping[str, tuple[Segment, ...]]
     resting: dict[int, int] = field(default_factory=dict)
     """Segments, by key, whose filters took too long, and until when turns leave them alone."""
+    watched: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    """Attributes of whose changes events tell."""
 
     @property
     def has_erasures(self) -> bool:
@@ -46,7 +49,8 @@ class Definitions:
         same = {kind for kind, version in versions.items() if known.versions.get(kind) == version}
         traits = known.traits if "traits" in same else await self._load_traits(db)
         segments = known.segments if "segments" in same else await self._load_segments(db)
-        self._edition = Edition(versions, traits, segments, known.resting)
+        watched = known.watched if "watches" in same else await load_watches(db)
+        self._edition = Edition(versions, traits, segments, known.resting, watched)
         return self._edition
 
 

@@ -6,14 +6,16 @@ from mesh.postgres import Database
 from services.profile.model import PersonKey
 from services.profile.model.memberships import Membership
 from services.profile.model.persons import Edge, Person
+from services.profile.model.watches import CONDITION
 from services.profile.store import persons
 from services.profile.store.identities import list_edges
 
-_MEMBERSHIPS = """
+_MEMBERSHIPS = f"""
 SELECT s.segment_id, m.member, m.transition, m.enter_us, m.exit_us, m.due_us
 FROM segment_members AS m JOIN segments AS s ON s.segment_key = m.segment_key
-WHERE m.workspace = $1 AND m.person_id = $2 AND m.member ORDER BY s.segment_id
-"""
+WHERE m.workspace = $1 AND m.person_id = $2 AND m.member
+    AND s.segment_id < '{CONDITION}' ORDER BY s.segment_id
+"""  # noqa: S608 — put together from constants
 
 EDGES_MAX = 100
 

@@ -23,7 +23,8 @@ from services.profile.model.persons import Edge, Observed, Person
 from services.profile.rules import Types
 from services.profile.rules.devices import usable
 from services.profile.rules.identity import changed_keys
-from services.profile.store import erasures, identities, persons, segments, traits, unity
+from services.profile.rules.watching import successions
+from services.profile.store import erasures, identities, persons, segments, traits, unity, watches
 from services.profile.store.attributes import AttributeTypes
 from services.profile.store.definitions import Definitions, Edition
 from services.profile.store.devices import read_devices
@@ -162,6 +163,9 @@ class Turn:
         if not observed.kept:
             return
         db, now_us = self._db, micros(self.now)
+        if self._edition.segments:
+            before = [after.key for _, after in observed.changes]
+            await segments.note_before(db, before, self._edition, now_us)
         await unity.carry_over(db, observed.renamings)
         advanced = await self._advance(observed, now_us)
         # The driver takes plain tuples apart in half the time of named ones.
@@ -177,6 +181,9 @@ class Turn:
             await traits.write(db, advanced)
         await self._types.keep(db, types, self.now)
         await self._check_erasures(observed)
+        if self._edition.watched:
+            changed = [*observed.changes, *successions(observed.renamings)]
+            await watches.tell(db, changed, self._edition.watched, now_us)
         touched = _touched(observed, advanced, self._edition)
         if touched:
             await segments.reevaluate(db, touched, self._edition, now_us)

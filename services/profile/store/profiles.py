@@ -18,7 +18,7 @@ from services.profile.model.listings import Listing, Place
 from services.profile.model.persons import Person
 from services.profile.rules import Types
 from services.profile.rules.identity import changed_keys
-from services.profile.store import erasures, persons, segments, traits
+from services.profile.store import erasures, persons, segments, traits, watches
 from services.profile.store.attributes import AttributeTypes
 from services.profile.store.definitions import Definitions, Edition
 from services.profile.store.devices import read_devices
@@ -89,6 +89,8 @@ class Writing:
         """
         if not changes:
             return
+        before = [after.key for _, after in changes]
+        await segments.note_before(self.db, before, self._edition, micros(self.now))
         advanced = await self._advance(changes, workspace)
         if advanced is not None:
             changes = [(before, _with_traits(after, advanced)) for before, after in changes]
@@ -100,6 +102,7 @@ class Writing:
         version = self._edition.versions.get("erasures", 0)
         if await erasures.was_overtaken(self.db, created, erasures_version=version):
             raise Aborted(ErrorReason.ERROR_REASON_CONFLICT, "an erasure was faster")
+        await watches.tell(self.db, changes, self._edition.watched, micros(self.now))
         if workspace not in self._edition.segments:
             return
         touched = [_touched(before, after, advanced) for before, after in changes]

@@ -8,7 +8,8 @@ from services.profile.convert.identities import told_united
 from services.profile.convert.moments import micros
 from services.profile.model import PersonKey, Touched
 from services.profile.model.persons import Person, Renaming
-from services.profile.store import devices, identities, persons, segments, traits
+from services.profile.rules.watching import successions
+from services.profile.store import devices, identities, persons, segments, traits, watches
 from services.profile.store.definitions import Edition
 from services.profile.store.derived_events import owe
 
@@ -32,6 +33,7 @@ async def change(
     advanced = await traits.refresh(db, edition, zones, now_us)
     await settle(db, with_traits(renamings, advanced.values), now)
     await traits.write(db, advanced)
+    await watches.tell(db, successions(renamings), edition.watched, now_us)
     touched = [Touched(person.key, anything=True) for person in after]
     await segments.reevaluate(db, touched, edition, now_us)
 

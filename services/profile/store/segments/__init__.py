@@ -8,7 +8,7 @@ from services.profile.store.segments.definitions import (
     load_segments,
 )
 from services.profile.store.segments.dues import Dues
-from services.profile.store.segments.evaluating import reevaluate
+from services.profile.store.segments.evaluating import note_before, reevaluate
 from services.profile.store.segments.forgetting import erase, forget
 from services.profile.store.segments.members import Members
 
@@ -22,5 +22,6 @@ __all__ = [
     "erase",
     "forget",
     "load_segments",
+    "note_before",
     "reevaluate",
 ]

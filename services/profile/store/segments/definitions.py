@@ -14,6 +14,7 @@ from mesh.postgres import Connection, Database
 from services.profile.convert.predicates import compile_filter
 from services.profile.model.memberships import SegmentDefinition, SegmentState
 from services.profile.model.segments import Binding, Segment
+from services.profile.model.watches import CONDITION
 from services.profile.store.definitions import announce
 
 log = structlog.get_logger(__name__)
@@ -31,6 +32,7 @@ SELECT {_COLUMNS} FROM segments WHERE workspace = $1 AND segment_id = $2
 """  # noqa: S608 — put together from constants
 _LIST = f"""
 SELECT {_COLUMNS} FROM segments WHERE workspace = $1 AND segment_id > $2
+    AND segment_id < '{CONDITION}'
 ORDER BY segment_id LIMIT $3
 """  # noqa: S608 — put together from constants
 _CREATE = f"""
@@ -51,7 +53,9 @@ WHERE workspace = $1 AND segment_id = $2 RETURNING {_COLUMNS}
 """  # noqa: S608 — put together from constants
 _REMOVE = "INSERT INTO segment_removals (segment_key, workspace) VALUES ($1, $2)"
 _DELETE = "DELETE FROM segments WHERE workspace = $1 AND segment_id = $2 RETURNING segment_key"
-_COUNT = "SELECT count(*) FROM segments WHERE workspace = $1"
+_COUNT = f"""
+SELECT count(*) FROM segments WHERE workspace = $1 AND segment_id < '{CONDITION}'
+"""  # noqa: S608 — put together from constants
 _TRAITS = "SELECT trait_id, compare FROM traits WHERE workspace = $1 AND state <> 3"
 # One at a time declares, in the order in which all do: `announce` takes these locks anyway.
 _HOLD = """
@@ -143,7 +147,7 @@ class SegmentDefinitions:
                 await db.execute(_REMOVE, there.segment_key, workspace)
                 row = await db.fetchrow(_REBUILD, workspace, segment_id, filter_, description, now)
             if there is None or filter_ != there.filter:
-                await _try(db, workspace, filter_)
+                await try_filter(db, workspace, filter_)
                 await announce(db, "segments")
             if row is None:
                 message = "a row that was held is gone"
@@ -202,7 +206,7 @@ def name_of(segment: SegmentDefinition) -> str:
     return format_name(segment.workspace, "segments", segment.segment_id)
 
 
-async def _try(db: Connection, workspace: str, filter_: str) -> None:
+async def try_filter(db: Connection, workspace: str, filter_: str) -> None:
     """Ask the filter of a few: if its SQL were wrong, this call fails, and not every turn."""
     chosen, binding = compile_filter(filter_), Binding(0, first=2)
     holds, due = chosen.add_to(binding), chosen.add_due_to(binding)

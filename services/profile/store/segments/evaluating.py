@@ -11,8 +11,11 @@ from services.profile.model.changes import DerivedEvent, Touched
 from services.profile.model.memberships import (
     SEGMENT_ENTERED,
     SEGMENT_EXITED,
+    Answer,
     Membership,
 )
+from services.profile.model.segments import Segment
+from services.profile.model.watches import CONDITION, CONDITION_ENTERED, CONDITION_EXITED
 from services.profile.rules.segments import OUTSIDE, concerns, put_off, settle
 from services.profile.store import derived_events
 from services.profile.store.definitions import Edition
@@ -96,9 +99,47 @@ async def look(
         for one, after in written
         if after.member != before.get(one.key, OUTSIDE).member
     ]
-    told = [each for each in moved if not (silent or each[0].segment.building)]
+    told = [
+        each for each in moved if not silent and _is_told(each[0].segment, each[0].key in before)
+    ]
     await derived_events.owe(db, [_event(one, after, now_us) for one, after in told])
     return len(moved)
+
+
+def _is_told(segment: Segment, known: bool) -> bool:  # noqa: FBT001 — called right here
+    """Return whether going in or out of it is told of; `known`: it was known how she stood.
+
+    A condition is heard from the beginning, of whom it was looked at before she changed.
+    """
+    return not segment.building or (known and segment.segment_id.startswith(CONDITION))
+
+
+async def note_before(
+    db: Connection, people: Collection[PersonKey], edition: Edition, now_us: int
+) -> None:
+    """Write how people stand to conditions that are being built, before anything changes of them.
+
+    So that what they do while everybody is looked at is told of all the same.
+    """
+    looks = [
+        Look(key, segment)
+        for key in people
+        for segment in edition.segments.get(key[0], ())
+        if segment.building and segment.segment_id.startswith(CONDITION)
+    ]
+    if not looks:
+        return
+    known = await _current(db, people)
+    looks = [one for one in looks if one.key not in known]
+    answers = await ask_in_time(db, looks, edition, now_us)
+    written = []
+    for one in sorted(looks, key=lambda each: each.key):
+        said = answers.get(one.key, Answer(holds=False, due_us=None))
+        if said is not None:
+            after = settle(None, said, now_us=now_us, building=True)
+            if after is not None:
+                written.append((one, after))
+    await _write(db, written)
 
 
 async def _current(
@@ -117,11 +158,20 @@ async def _write(db: Connection, written: Sequence[tuple[Look, Membership]]) -> 
 def _event(one: Look, after: Membership, now_us: int) -> DerivedEvent:
     workspace, person_id, key = one.key
     place = f"{workspace}/{key}/{person_id}/{after.transition}/{now_us}"
+    entered, exited, name, value = _told_as(one.segment.segment_id)
     return DerivedEvent(
         workspace=workspace,
         profile_id=person_id,
         event_id=f"segment-{uuid5(_NAMESPACE, place)}",
-        type=SEGMENT_ENTERED if after.member else SEGMENT_EXITED,
+        type=entered if after.member else exited,
         occur_us=now_us,
-        properties=msgspec.json.encode({"segment": one.segment.segment_id}).decode(),
+        properties=msgspec.json.encode({name: value}).decode(),
     )
+
+
+def _told_as(segment_id: str) -> tuple[str, str, str, str]:
+    """Return the types of the events, and the property that names it, with its value."""
+    if segment_id.startswith(CONDITION):
+        condition = segment_id.removeprefix(CONDITION)
+        return CONDITION_ENTERED, CONDITION_EXITED, "condition", condition
+    return SEGMENT_ENTERED, SEGMENT_EXITED, "segment", segment_id
