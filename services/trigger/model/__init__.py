@@ -42,6 +42,7 @@ from services.trigger.model.variants import (
     Variant,
     Variants,
 )
+from services.trigger.model.versions import Crowd, InFlight, Move, Past, StoredVersion
 from services.trigger.model.verdicts import (
     Allowed,
     Deferred,
@@ -68,6 +69,7 @@ __all__ = [
     "CampaignState",
     "Conversion",
     "DecisionRow",
+    "Crowd",
     "Deferred",
     "DigestContent",
     "DigestEffects",
@@ -89,6 +91,10 @@ __all__ = [
     "History",
     "HistoryQuestion",
     "Hold",
+    "InFlight",
+    "Move",
+    "Past",
+    "StoredVersion",
     "Identity",
     "IdentityChange",
     "Key",

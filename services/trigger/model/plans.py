@@ -1,6 +1,6 @@
 """Campaigns, ready to be judged with."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import Enum
 
@@ -9,6 +9,7 @@ from services.trigger.model.keys import Key
 from services.trigger.model.predicates import Predicate
 from services.trigger.model.settings import DEFAULTS, Settings
 from services.trigger.model.variants import Goal, Message, Variants
+from services.trigger.model.versions import Past
 
 
 class CampaignState(Enum):
@@ -96,6 +97,8 @@ class Plan:
     """Of its workspace."""
     digest: DigestPlan | None = None
     """None: every event that begins anything is told alone."""
+    past: Past = field(default=Past(), compare=False)
+    """What it was, as far as somebody may still go by it; of the newest version only."""
 
     @property
     def elsewhere(self) -> bool:

@@ -4,7 +4,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from services.trigger.model import Occurrence, Plan
+from services.trigger.model import Occurrence, Plan, RecipientKind
 
 _Plans = Mapping[str, tuple[Plan, ...]]
 
@@ -46,12 +46,15 @@ def make_book(plans: Iterable[Plan]) -> Book:
     )
     exceptions: dict[str, list[Plan]] = defaultdict(list)
     for plan in plans:
-        if plan.match is None:
+        if plan.recipient is RecipientKind.AUDIENCE:
+            # No event of the log begins it, whatever its type.
+            pass
+        elif plan.match is None:
             triggers[plan.trigger_type].append(plan)
         else:
             for value in plan.match.values:
                 matches[plan.trigger_type][plan.match.property][value].append(plan)
-        for type_ in {rule.event_type for rule in plan.exceptions}:
+        for type_ in exception_types(plan):
             exceptions[type_].append(plan)
     return Book(
         _frozen(triggers),
@@ -61,6 +64,12 @@ def make_book(plans: Iterable[Plan]) -> Book:
         },
         _frozen(exceptions),
     )
+
+
+def exception_types(plan: Plan) -> set[str]:
+    """Return the types of the exceptions of all versions by which somebody may go."""
+    versions = (plan, *plan.past.plans.values())
+    return {rule.event_type for version in versions for rule in version.exceptions}
 
 
 def _frozen(plans: Mapping[str, list[Plan]]) -> _Plans:

@@ -15,15 +15,18 @@ from services.trigger.model import (
     Occurrence,
     Person,
     Plan,
+    RecipientKind,
     Refusal,
     Refuse,
     Restart,
     Stop,
+    Telling,
 )
 from services.trigger.rules.books import Book
 from services.trigger.rules.exceptions import judge_exception, stopped
 from services.trigger.rules.gates import passed
-from services.trigger.rules.triggers import enroll, judge_trigger, person_of
+from services.trigger.rules.recipients import Recipient, recipients_of
+from services.trigger.rules.triggers import enroll, judge_telling, judge_trigger
 
 
 class Ledger:
@@ -35,6 +38,7 @@ class Ledger:
         self._last_entries = dict(last_entries)
         self._changed: dict[tuple[Key, UUID], Enrollment] = {}
         self._refusals: list[Refusal] = []
+        self._tellings: list[Telling] = []
         for passage in known:
             self._passages.setdefault(passage.key, {})[passage.event.uid] = passage
 
@@ -58,9 +62,15 @@ class Ledger:
         """Remember an event that began nothing."""
         self._refusals.append(refusal)
 
+    def tell(self, telling: Telling) -> None:
+        """Remember an event that is to be told to all who are related."""
+        self._tellings.append(telling)
+
     def effects(self) -> Effects:
         """Return all that is to be written."""
-        return Effects(tuple(self._changed.values()), tuple(self._refusals))
+        return Effects(
+            tuple(self._changed.values()), tuple(self._refusals), tellings=tuple(self._tellings)
+        )
 
 
 def judge_event(
@@ -124,8 +134,29 @@ def _except(
 def _trigger(
     ledger: Ledger, plan: Plan, event: Occurrence, people: Mapping[str, Person], now: datetime
 ) -> None:
-    recipient, _, _ = person_of(plan, event, people)
-    key = plan.key(recipient)
+    if plan.recipient is RecipientKind.RELATION:
+        refused = judge_telling(plan, event, now=now)
+        if refused is None:
+            ledger.tell(Telling(plan.campaign, event))
+        else:
+            ledger.refuse(refused.refusal)
+        return
+    for recipient in recipients_of(plan, event, people):
+        begin(ledger, plan, event, recipient, people.get(recipient.profile), now=now)
+
+
+def begin(
+    ledger: Ledger,
+    plan: Plan,
+    event: Occurrence,
+    recipient: Recipient,
+    person: Person | None,
+    *,
+    now: datetime,
+    broadcast: UUID | None = None,
+) -> None:
+    """Judge whether an event begins a passage of one recipient."""
+    key = plan.key(recipient.profile)
     passages = ledger.passages(key)
     if any(passage.event.uid == event.uid for passage in passages):
         # An event id that came again after it was forgotten elsewhere: it has had its passage.
@@ -133,13 +164,14 @@ def _trigger(
     verdict = judge_trigger(
         plan,
         event,
-        people,
+        recipient,
+        person,
         passages=passages,
         last_entry=ledger.last_entry(key),
         now=now,
     )
     match verdict:
         case Enter(enrollment):
-            ledger.put(enrollment)
+            ledger.put(replace(enrollment, broadcast=broadcast))
         case Refuse(refusal):
-            ledger.refuse(refusal)
+            ledger.refuse(replace(refusal, broadcast=broadcast))

@@ -24,6 +24,7 @@ from services.trigger.model import (
 from services.trigger.rules.exceptions import judge_exception
 from services.trigger.rules.gates import passed, refused
 from services.trigger.rules.triggers import exception_known, expiry
+from services.trigger.rules.versions import plan_for, sent_out
 
 # A bug is mended in minutes at best.
 _SET_BACK = timedelta(minutes=1)
@@ -42,6 +43,11 @@ def judge_release(
         gates.append(Gate(name, holds, seen, now))
         return holds
 
+    if plan is not None:
+        if sent_out(plan, passage):
+            passes("version", holds=False, seen=f"version {plan.past.exit_version} ends it")
+            return Exit(tuple(gates))
+        plan = plan_for(plan, passage)
     state = plan.state if plan is not None else CampaignState.ARCHIVED
     if state is CampaignState.PAUSED and now < passage.expire_time:
         return Hold()
@@ -83,8 +89,9 @@ def asks_for_events(plan: Plan | None, passage: Enrollment, person: Person) -> b
     Of a person whose events come in several places of the log, one may have been judged before
     the passage was there to be stopped. What an exception without a filter was, the profile says.
     """
-    if plan is None or not (plan.recipient_property or person.members or passage.member):
+    if plan is None or not (plan.elsewhere or person.members or passage.member):
         return False
+    plan = plan_for(plan, passage)
     return any(
         rule.filter is not None or rule.event_type == plan.trigger_type for rule in plan.exceptions
     )

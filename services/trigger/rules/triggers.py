@@ -1,6 +1,6 @@
 """Does an event begin a passage through a campaign?"""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 
@@ -16,53 +16,17 @@ from services.trigger.model import (
     Refusal,
     Refuse,
 )
+from services.trigger.rules.recipients import Recipient
 
 _Checked = tuple[str, bool, str]
 """Name of a gate, whether it lets the message on, and what was seen."""
-
-_ID_MAX = 128
-_ID_CHARACTERS = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._~@+:=-")
-
-
-def recipient_of(plan: Plan, event: Occurrence) -> tuple[str, str]:
-    """Return the recipient's profile id ('' when there is none) and what was seen."""
-    if not plan.recipient_property:
-        return event.profile, "the event's own profile"
-    value = event.properties.get(plan.recipient_property)
-    if value is None:
-        return "", f"{plan.recipient_property} is absent"
-    # Numbers are ids in many systems; true and false are in none.
-    text = str(value) if isinstance(value, int) and not isinstance(value, bool) else value
-    if not isinstance(text, str) or not 1 <= len(text) <= _ID_MAX or set(text) - _ID_CHARACTERS:
-        return "", f"{plan.recipient_property} holds no profile id"
-    if text in (event.profile, event.member):
-        return "", f"{plan.recipient_property} names the event's own profile"
-    return text, f"{plan.recipient_property} names {text}"
-
-
-def person_of(plan: Plan, event: Occurrence, people: Mapping[str, Person]) -> tuple[str, str, str]:
-    """Return the id that the recipient goes by ('': there is none), the id named, what was seen.
-
-    Args:
-        plan: the campaign.
-        event: of its trigger type.
-        people: at least the recipient, by the id named.
-    """
-    if not plan.recipient_property:
-        return event.profile, event.member or event.profile, "the event's own profile"
-    named, seen = recipient_of(plan, event)
-    person = people.get(named)
-    if person is None or person.profile == named:
-        return named, named, seen
-    if person.profile == event.profile:
-        return "", named, f"{plan.recipient_property} names another id of the event's own profile"
-    return person.profile, named, f"{seen}, who goes by {person.profile}"
 
 
 def judge_trigger(
     plan: Plan,
     event: Occurrence,
-    people: Mapping[str, Person],
+    recipient: Recipient,
+    person: Person | None,
     *,
     passages: Sequence[Enrollment],
     last_entry: datetime | None,
@@ -73,20 +37,19 @@ def judge_trigger(
     Args:
         plan: the campaign, active or paused.
         event: of the campaign's trigger type.
-        people: the recipient, by the id the event names and by the id the person goes by; none
-            when the event names none.
+        recipient: who is to get the message.
+        person: how she stands; None: there is nobody.
         passages: the recipient's passages through the campaign that have not ended.
         last_entry: the recipient's latest entry, of all time.
         now: when the gates are asked.
     """
     gates: list[Gate] = []
-    profile, named, seen = person_of(plan, event, people)
-    person = people.get(profile)
+    profile = recipient.profile
     checks: tuple[Callable[[], _Checked], ...] = (
         lambda: _campaign_active(plan),
         lambda: _schedule(plan, event, now),
         lambda: _lateness(plan, event),
-        lambda: ("recipient", bool(profile), seen),
+        lambda: ("recipient", bool(profile), recipient.seen),
         lambda: _filter(plan, event, person, now),
         lambda: _exception(plan, event, person, passages),
         lambda: reentry(plan, event.occur_time, last_entry),
@@ -96,10 +59,25 @@ def judge_trigger(
         gates.append(Gate(name, passed, detail, now))
         if not passed:
             key = plan.key(profile or event.profile)
-            member = _member(named, profile) if profile else event.member
+            member = recipient.member if profile else event.member
             return Refuse(Refusal(key, event, tuple(gates), now, plan.version, member))
     entered = enroll(plan, event, profile, tuple(gates), entry_time=event.occur_time, now=now)
-    return Enter(replace(entered, member=_member(named, profile)))
+    return Enter(replace(entered, member=recipient.member))
+
+
+def judge_telling(plan: Plan, event: Occurrence, *, now: datetime) -> Refuse | None:
+    """Ask what concerns the event alone before all who are related are gone through."""
+    gates: list[Gate] = []
+    for name, passed, detail in (
+        _campaign_active(plan),
+        _schedule(plan, event, now),
+        _lateness(plan, event),
+    ):
+        gates.append(Gate(name, passed, detail, now))
+        if not passed:
+            key = plan.key(event.profile)
+            return Refuse(Refusal(key, event, tuple(gates), now, plan.version, event.member))
+    return None
 
 
 def enroll(
@@ -142,10 +120,6 @@ def expiry(plan: Plan, due: datetime) -> datetime:
     """Return when a message that was due at `due` expires: by its own time, or the campaign's."""
     expire = due + plan.time_to_live
     return min(expire, plan.end_time) if plan.end_time else expire
-
-
-def _member(named: str, profile: str) -> str:
-    return "" if named == profile else named
 
 
 def _campaign_active(plan: Plan) -> _Checked:

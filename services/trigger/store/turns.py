@@ -2,7 +2,7 @@
 
 # ruff: noqa: S608 — statements are put together from constants of this file only
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import NamedTuple
@@ -12,6 +12,7 @@ from asyncpg import exceptions as driver
 
 from mesh.postgres import Connection, Database
 from services.trigger.model import Effects, Enrollment, EnrollmentState, Key, Quarantined, Refusal
+from services.trigger.store.admissions import refusals_of
 from services.trigger.store.people import identities_of, lock_people
 from services.trigger.store.rows import COLUMNS, enrollment_of, row_of, write_gates
 
@@ -90,7 +91,7 @@ class TurnStore:
 
     def __init__(self, database: Database) -> None:
         """Keep everything in `database`."""
-        self._database = database
+        self.database = database
 
     async def know(
         self,
@@ -108,7 +109,7 @@ class TurnStore:
         if not keys:
             return Known((), {}, {})
         columns = [list(column) for column in zip(*keys, strict=True)]
-        async with self._database.connection() as connection:
+        async with self.database.connection() as connection:
             # Before all else: what is committed from here on is not in what we know.
             turns = await connection.fetch(
                 "SELECT partition, turn FROM log_positions WHERE partition = ANY($1::integer[])",
@@ -157,6 +158,8 @@ class TurnStore:
         lease_until: datetime,
         turns: Mapping[int, int],
         guarded: Mapping[Key, Before] | None = None,
+        once: Collection[tuple[Key, UUID]] = (),
+        beside: Callable[[Connection], Awaitable[None]] | None = None,
     ) -> None:
         """Move positions and write effects, all or nothing.
 
@@ -168,16 +171,21 @@ class TurnStore:
             turns: `Known.turns` of the partitions whose people were judged by what was known. A
                 replay moves no position: this is what keeps it and the partition's own turns apart.
             guarded: keys that turns of other partitions may touch at the same time.
+            once: guarded keys and events that must not be on record as refused.
+            beside: writes more in the same transaction, after all else.
 
         Raises:
             LostPartition: A partition is not where the turn read on.
             CatalogueChanged: There are newer campaigns.
             Conflict: A passage is not as the turn knew it, or may not be.
         """
-        async with self._database.transaction() as connection:
+        async with self.database.transaction() as connection:
             await _move(connection, moves, turns, catalogue_version)
             if guarded:
                 await _guard(connection, guarded)
+            # The people are held by now: who refused the same meanwhile is seen.
+            if once and await refusals_of(connection, once):
+                raise Conflict
             new = [one for one in effects.enrollments if not one.revision]
             changed = [one for one in effects.enrollments if one.revision]
             if changed:
@@ -192,6 +200,8 @@ class TurnStore:
                 await connection.execute(
                     "DELETE FROM quarantine WHERE id = ANY($1::uuid[])", list(effects.replayed)
                 )
+            if beside is not None:
+                await beside(connection)
 
 
 async def _move(

@@ -7,7 +7,7 @@ from operator import is_
 
 from services.trigger.convert.events import named
 from services.trigger.model import Key, Person
-from services.trigger.rules import Book, recipient_of
+from services.trigger.rules import Book, named_by
 from services.trigger.worker.batch import Item
 from services.trigger.worker.catalogue import Catalogue
 
@@ -26,6 +26,12 @@ class Concerns:
     """Everybody, by the id used and by the id the person goes by; of those with several ids,
     the id the person goes by and all of them."""
 
+    def ask(self, workspace: str, named: str, person: Person) -> None:
+        """Have it asked under which id the passages of somebody are."""
+        members = (person.profile, *person.members) if person.members else ()
+        for one in (named or person.profile, person.profile):
+            self.asked[workspace, one] = members
+
     def guarding(self, several: Container[Someone]) -> "Concerns":
         """Return the same with the keys of people guarded who have or had several ids."""
         more = {key for key in self.keys if (key.workspace, key.profile) in several}
@@ -38,10 +44,8 @@ def recipients_of(items: Iterable[Item], catalogue: Catalogue) -> set[Someone]:
     for item in items:
         event = item.occurrence
         for plan in catalogue.book(event.workspace).begun_by(event):
-            if plan.recipient_property:
-                recipient, _ = recipient_of(plan, event)
-                if recipient:
-                    found.add((event.workspace, recipient))
+            if plan.elsewhere:
+                found |= {(event.workspace, one) for one in named_by(plan, event).ids}
     return found
 
 
@@ -50,12 +54,10 @@ def people_around(item: Item, people: Mapping[Someone, Person], book: Book) -> d
     event = item.occurrence
     around = {event.profile: item.actor}
     for plan in book.begun_by(event):
-        if plan.recipient_property:
-            recipient, _ = recipient_of(plan, event)
-            if recipient:
-                person = people[event.workspace, recipient]
-                around[recipient] = person
-                around.setdefault(person.profile, person)
+        for one in named_by(plan, event).ids if plan.elsewhere else ():
+            person = people[event.workspace, one]
+            around[one] = person
+            around.setdefault(person.profile, person)
     return around
 
 
@@ -71,31 +73,23 @@ def concerns_of(
     for item in items:
         event = item.occurrence
         book = catalogue.book(event.workspace)
-        _ask(concerns, event.workspace, event.member, item.actor)
+        concerns.ask(event.workspace, event.member, item.actor)
         for plan in book.stopped_by(event):
             concerns.keys.add(plan.key(event.profile))
-            if plan.recipient_property:
+            if plan.elsewhere:
                 concerns.guarded.add(plan.key(event.profile))
         for plan in book.begun_by(event):
-            named, _ = recipient_of(plan, event)
-            if not named:
-                continue
-            person = people[event.workspace, named] if plan.recipient_property else item.actor
-            key = plan.key(person.profile)
-            # Where everybody may enter with every event, nothing that was matters.
-            if thorough or plan.exceptions or plan.reentry_interval != timedelta(0):
-                concerns.keys.add(key)
-            if plan.recipient_property:
-                _ask(concerns, event.workspace, named, person)
-                concerns.keys.add(key)
-                concerns.guarded.add(key)
+            for one in named_by(plan, event).ids:
+                person = people[event.workspace, one] if plan.elsewhere else item.actor
+                key = plan.key(person.profile)
+                # Where everybody may enter with every event, nothing that was matters.
+                if thorough or plan.exceptions or plan.reentry_interval != timedelta(0):
+                    concerns.keys.add(key)
+                if plan.elsewhere:
+                    concerns.ask(event.workspace, one, person)
+                    concerns.keys.add(key)
+                    concerns.guarded.add(key)
     return concerns
-
-
-def _ask(concerns: Concerns, workspace: str, named: str, person: Person) -> None:
-    members = (person.profile, *person.members) if person.members else ()
-    for one in (named or person.profile, person.profile):
-        concerns.asked[workspace, one] = members
 
 
 def renamed(
@@ -103,7 +97,7 @@ def renamed(
 ) -> tuple[list[Item], dict[Someone, Person]]:
     """Return everybody under the id that passages are under; the same objects if all are."""
     items_after = [_renamed(item, identities) for item in items]
-    people_after = {one: _under(person, identities, one) for one, person in people.items()}
+    people_after = {one: under(person, identities, one) for one, person in people.items()}
     if all(map(is_, items, items_after)) and all(map(is_, people.values(), people_after.values())):
         return items, people
     return items_after, people_after
@@ -112,13 +106,13 @@ def renamed(
 def _renamed(item: Item, identities: Mapping[Someone, str]) -> Item:
     """Return the event of the person whom passages know it as."""
     event = item.occurrence
-    actor = _under(item.actor, identities, (event.workspace, event.member or event.profile))
+    actor = under(item.actor, identities, (event.workspace, event.member or event.profile))
     if actor is item.actor:
         return item
     return replace(item, occurrence=named(event, actor.profile), actor=actor)
 
 
-def _under(person: Person, identities: Mapping[Someone, str], used: Someone) -> Person:
+def under(person: Person, identities: Mapping[Someone, str], used: Someone) -> Person:
     """Return the person under the id that passages are under, known by the id that was used."""
     workspace, _ = used
     profile = identities.get(used) or identities.get((workspace, person.profile))

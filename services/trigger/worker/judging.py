@@ -78,7 +78,7 @@ class Judging:
             for passage in effects.enrollments
             if not passage.revision
         }
-        return Judged(effects, concerned, _before(known, concerns.guarded), known.turns), items
+        return Judged(effects, concerned, before_of(known, concerns.guarded), known.turns), items
 
     async def _know(
         self,
@@ -127,7 +127,8 @@ class Judging:
                 return items, people, concerns.guarding(known.identities), known
 
 
-def _before(known: Known, guarded: Iterable[Key]) -> dict[Key, Before]:
+def before_of(known: Known, guarded: Iterable[Key]) -> dict[Key, Before]:
+    """Return what is known of guarded keys, for the commit to compare."""
     uids: dict[Key, set[UUID]] = {key: set() for key in guarded}
     for passage in known.passages if uids else ():
         if passage.key in uids:

@@ -18,11 +18,13 @@ from services.trigger.store import (
     QuarantineStore,
     TurnStore,
 )
+from services.trigger.worker.admissions import Admissions
 from services.trigger.worker.catalogue import Catalogues
 from services.trigger.worker.housekeeping import Housekeeping
 from services.trigger.worker.identities import Identities
 from services.trigger.worker.lanes import Lane
 from services.trigger.worker.notices import Notices
+from services.trigger.worker.outcomes import Outcomes
 from services.trigger.worker.partitions import Partitions
 from services.trigger.worker.relay import Relay
 from services.trigger.worker.replays import Replays
@@ -95,6 +97,14 @@ class Worker:
             drop=self.relay.drop,
         )
         self.timers.identities = self.identities
+        self.admissions = Admissions(
+            store=TurnStore(database),
+            catalogues=self.catalogues,
+            identities=self.identities,
+            outcomes=Outcomes(relay=self.relay, timers=self.timers),
+            clock=clock,
+            lease=settings.send_lease,
+        )
         self.turns = Turns(
             store=TurnStore(database),
             profile=peers.profile,

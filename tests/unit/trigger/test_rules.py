@@ -19,6 +19,7 @@ from services.trigger.model import (
     Occurrence,
     Person,
     Plan,
+    RecipientKind,
     Release,
     Seen,
     Suppressed,
@@ -317,7 +318,7 @@ def test_workers_come_to_an_even_share_and_stay_there(
 def test_nobody_is_a_person_whom_no_event_names() -> None:
     empty: dict[str, Person] = {}
     ledger = Ledger((), {})
-    plan = a_plan(recipient_property="owner")
+    plan = a_plan(recipient=RecipientKind.PROPERTY, recipient_property="owner")
 
     judge_event(ledger, make_book([plan]), an_occurrence(), empty, now=NOW)
 
