@@ -42,7 +42,6 @@ from services.trigger.model.variants import (
     Variant,
     Variants,
 )
-from services.trigger.model.versions import Crowd, InFlight, Move, Past, StoredVersion
 from services.trigger.model.verdicts import (
     Allowed,
     Deferred,
@@ -57,6 +56,7 @@ from services.trigger.model.verdicts import (
     Suppressed,
     ThrottleVerdict,
 )
+from services.trigger.model.versions import Crowd, InFlight, Move, Past, StoredVersion
 
 __all__ = [
     "DEFAULT",
@@ -68,8 +68,8 @@ __all__ = [
     "CalendarWindow",
     "CampaignState",
     "Conversion",
-    "DecisionRow",
     "Crowd",
+    "DecisionRow",
     "Deferred",
     "DigestContent",
     "DigestEffects",
@@ -91,20 +91,19 @@ __all__ = [
     "History",
     "HistoryQuestion",
     "Hold",
-    "InFlight",
-    "Move",
-    "Past",
-    "StoredVersion",
     "Identity",
     "IdentityChange",
+    "InFlight",
     "Key",
     "Leave",
     "Match",
     "Message",
+    "Move",
     "Notice",
     "NoticeKind",
     "ObjectTally",
     "Occurrence",
+    "Past",
     "Person",
     "Places",
     "Plan",
@@ -125,6 +124,7 @@ __all__ = [
     "StoredCampaign",
     "StoredRegion",
     "StoredSettings",
+    "StoredVersion",
     "Suppressed",
     "Telling",
     "ThrottleVerdict",

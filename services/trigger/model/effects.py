@@ -6,7 +6,9 @@ from uuid import UUID
 
 from services.trigger.model.digests import DigestEffects
 from services.trigger.model.events import Occurrence
+from services.trigger.model.history import Assignment, Conversion
 from services.trigger.model.passages import Enrollment, Refusal
+from services.trigger.model.regions import Presence
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,5 +49,9 @@ class Effects:
     replayed: tuple[UUID, ...] = ()
     """Quarantined events that are done with."""
     tellings: tuple[Telling, ...] = ()
+    presences: tuple[Presence, ...] = ()
+    """Where people are who reported where they are."""
+    assignments: tuple[Assignment, ...] = ()
+    conversions: tuple[Conversion, ...] = ()
     digests: DigestEffects = field(default_factory=DigestEffects)
     """What was gathered and taken out again."""

@@ -27,6 +27,8 @@ class ExceptionRule:
 
     event_type: str
     filter: Predicate | None = None
+    gate: str = "exception"
+    """Under which name it is put on record."""
 
 
 class RecipientKind(Enum):
@@ -74,6 +76,8 @@ class Plan:
     """Of `RecipientKind.TEAM`."""
     include_actor: bool = False
     delay: timedelta = timedelta(0)
+    dwell: timedelta | None = None
+    """How long she must stay in the region that she entered, before anything else is waited for."""
     exceptions: tuple[ExceptionRule, ...] = ()
     start_time: datetime | None = None
     end_time: datetime | None = None

@@ -5,6 +5,7 @@ from datetime import datetime
 from uuid import UUID
 
 from services.trigger.model.passages import Gate
+from services.trigger.model.versions import Past
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,6 +22,15 @@ class StoredCampaign:
     create_time: datetime
     update_time: datetime
     launch_time: datetime | None = None
+    migrate_version: int = 1
+    """The latest version to which all went over who were on their way."""
+    exit_version: int = 0
+    """The latest version that sent them out; 0: none did."""
+
+    @property
+    def past(self) -> Past:
+        """What it was, but for the plans."""
+        return Past(self.migrate_version, self.exit_version)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

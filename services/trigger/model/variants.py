@@ -1,7 +1,7 @@
 """Who of a campaign gets which message, and what counts as success."""
 
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 from services.trigger.model.predicates import Predicate
 
@@ -66,19 +66,3 @@ class Goal:
     """After entry."""
     value_property: str = ""
     """Number to sum up; empty: only counted."""
-
-
-@dataclass(frozen=True, slots=True)
-class WorkspaceHoldout:
-    """Who of a workspace gets nothing of any campaign."""
-
-    percent: float = 0.0
-    salt: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Assigned:
-    """Which arm a person was first given."""
-
-    variant: str
-    time: datetime

@@ -1,9 +1,11 @@
 """What should happen: pure judging of events, passages and partitions."""
 
-from services.trigger.rules.books import Book, make_book
+from services.trigger.rules.books import Book, exception_types, make_book
 from services.trigger.rules.exceptions import judge_exception, orphaned
+from services.trigger.rules.goals import judge_goals, latest
 from services.trigger.rules.ledger import Ledger, begin, judge_event
 from services.trigger.rules.recipients import Recipient, named_by, recipients_of
+from services.trigger.rules.reentry import reentry_key_of
 from services.trigger.rules.release import (
     after_cancel,
     after_throttle,
@@ -16,6 +18,14 @@ from services.trigger.rules.release import (
 from services.trigger.rules.sharing import Share, share
 from services.trigger.rules.triggers import judge_trigger
 from services.trigger.rules.uniting import United, unite
+from services.trigger.rules.variants import (
+    assign,
+    drawn,
+    make_variants,
+    message_of,
+    workspace_holdout,
+)
+from services.trigger.rules.versions import after_change, plan_for, sent_out, version_after
 from services.trigger.rules.zones import known_zone, zone_of
 
 __all__ = [
@@ -25,22 +35,35 @@ __all__ = [
     "Share",
     "United",
     "after_cancel",
+    "after_change",
     "after_throttle",
     "asks_for_events",
+    "assign",
     "begin",
+    "drawn",
+    "exception_types",
     "judge_event",
     "judge_exception",
+    "judge_goals",
     "judge_owed",
     "judge_release",
     "judge_trigger",
     "known_zone",
+    "latest",
     "make_book",
+    "make_variants",
+    "message_of",
     "named_by",
     "orphaned",
+    "plan_for",
     "recipients_of",
+    "reentry_key_of",
+    "sent_out",
     "set_back",
     "share",
     "stopped_meanwhile",
     "unite",
+    "version_after",
+    "workspace_holdout",
     "zone_of",
 ]

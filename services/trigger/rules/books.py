@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from services.trigger.model import Occurrence, Plan, RecipientKind
 
@@ -19,6 +19,8 @@ class Book:
     """Those by type, property and value."""
     exceptions: _Plans
     """By the types of their exceptions."""
+    goals: _Plans = field(default_factory=dict)
+    """By the types of their goals."""
 
     def begun_by(self, event: Occurrence) -> tuple[Plan, ...]:
         """Return the campaigns that the event may begin."""
@@ -37,6 +39,10 @@ class Book:
         """Return the campaigns whose passages the event may stop."""
         return self.exceptions.get(event.type, ())
 
+    def aimed_at(self, event: Occurrence) -> tuple[Plan, ...]:
+        """Return the campaigns whose goals the event may reach."""
+        return self.goals.get(event.type, ())
+
 
 def make_book(plans: Iterable[Plan]) -> Book:
     """Return the book of campaigns of one workspace."""
@@ -45,6 +51,7 @@ def make_book(plans: Iterable[Plan]) -> Book:
         lambda: defaultdict(lambda: defaultdict(list))
     )
     exceptions: dict[str, list[Plan]] = defaultdict(list)
+    goals: dict[str, list[Plan]] = defaultdict(list)
     for plan in plans:
         if plan.recipient is RecipientKind.AUDIENCE:
             # No event of the log begins it, whatever its type.
@@ -56,6 +63,8 @@ def make_book(plans: Iterable[Plan]) -> Book:
                 matches[plan.trigger_type][plan.match.property][value].append(plan)
         for type_ in exception_types(plan):
             exceptions[type_].append(plan)
+        for type_ in {goal.event_type for goal in plan.goals}:
+            goals[type_].append(plan)
     return Book(
         _frozen(triggers),
         {
@@ -63,6 +72,7 @@ def make_book(plans: Iterable[Plan]) -> Book:
             for type_, by_name in matches.items()
         },
         _frozen(exceptions),
+        goals=_frozen(goals),
     )
 
 

@@ -6,10 +6,13 @@ from datetime import datetime
 from uuid import UUID
 
 from services.trigger.model import (
+    Assignment,
+    Conversion,
     Effects,
     Enrollment,
     Enter,
     Gate,
+    History,
     Key,
     Leave,
     Occurrence,
@@ -25,17 +28,31 @@ from services.trigger.model import (
 from services.trigger.rules.books import Book
 from services.trigger.rules.exceptions import judge_exception, stopped
 from services.trigger.rules.gates import passed
+from services.trigger.rules.goals import judge_goals, reached_before
 from services.trigger.rules.recipients import Recipient, recipients_of
+from services.trigger.rules.reentry import reentry_key_of
 from services.trigger.rules.triggers import enroll, judge_telling, judge_trigger
+from services.trigger.rules.variants import assign, assignment_of
+from services.trigger.rules.versions import plan_for
 
 
 class Ledger:
     """The passages that a turn's events may touch, and how the turn leaves them."""
 
-    def __init__(self, known: Iterable[Enrollment], last_entries: Mapping[Key, datetime]) -> None:
+    def __init__(
+        self,
+        known: Iterable[Enrollment],
+        last_entries: Mapping[Key, datetime],
+        history: History | None = None,
+    ) -> None:
         """Take what the store knows of every key that the events may touch."""
         self._passages: dict[Key, dict[UUID, Enrollment]] = {}
         self._last_entries = dict(last_entries)
+        self._history = history or History()
+        self._entries = dict(self._history.entries)
+        self._assigned = dict(self._history.assigned)
+        self._assignments: list[Assignment] = []
+        self._conversions: dict[tuple[Key, UUID, str], Conversion] = {}
         self._changed: dict[tuple[Key, UUID], Enrollment] = {}
         self._refusals: list[Refusal] = []
         self._tellings: list[Telling] = []
@@ -46,9 +63,33 @@ class Ledger:
         """Return the passages of a key that are known, ended ones too."""
         return list(self._passages.get(key, {}).values())
 
-    def last_entry(self, key: Key) -> datetime | None:
-        """Return the latest entry, of all time."""
-        return self._last_entries.get(key)
+    def past(self, key: Key) -> list[Enrollment]:
+        """Return the passages of a key that may reach a goal yet."""
+        ended = {one.event.uid: one for one in self._history.passages if one.key == key}
+        return list((ended | self._passages.get(key, {})).values())
+
+    def last_entry(self, key: Key, value: str | None = None) -> datetime | None:
+        """Return the latest entry, of all time; only those for a value where one is given."""
+        return self._last_entries.get(key) if value is None else self._entries.get((key, value))
+
+    def assigned(self, key: Key) -> str:
+        """Return which arm somebody was given first; empty: none yet."""
+        return self._assigned.get(key, "")
+
+    def begin(self, plan: Plan, passage: Enrollment, person: Person) -> None:
+        """Remember a passage that begins, and what that means for variants and goals."""
+        self.put(passage)
+        assignment = assignment_of(plan, passage)
+        if assignment is not None and passage.key not in self._assigned:
+            self._assigned[passage.key] = assignment.variant
+            self._assignments.append(assignment)
+        for conversion in reached_before(plan, passage, person):
+            self.convert(conversion)
+
+    def convert(self, conversion: Conversion) -> None:
+        """Remember that a passage has reached a goal: once each."""
+        name = (conversion.key, conversion.event_uid, conversion.goal)
+        self._conversions.setdefault(name, conversion)
 
     def put(self, passage: Enrollment) -> None:
         """Remember a passage that began or changed."""
@@ -57,6 +98,10 @@ class Ledger:
         last = self._last_entries.get(passage.key)
         if last is None or passage.entry_time > last:
             self._last_entries[passage.key] = passage.entry_time
+        valued = (passage.key, passage.reentry_key)
+        self._entries[valued] = max(
+            self._entries.get(valued, passage.entry_time), passage.entry_time
+        )
 
     def refuse(self, refusal: Refusal) -> None:
         """Remember an event that began nothing."""
@@ -69,7 +114,11 @@ class Ledger:
     def effects(self) -> Effects:
         """Return all that is to be written."""
         return Effects(
-            tuple(self._changed.values()), tuple(self._refusals), tellings=tuple(self._tellings)
+            tuple(self._changed.values()),
+            tuple(self._refusals),
+            tellings=tuple(self._tellings),
+            assignments=tuple(self._assignments),
+            conversions=tuple(self._conversions.values()),
         )
 
 
@@ -81,12 +130,16 @@ def judge_event(
     *,
     now: datetime,
 ) -> None:
-    """Judge an event: first as an exception of what waits, then as a trigger.
+    """Judge an event: first as a goal and an exception of what there is, then as a trigger.
 
     So an event that is both restarts what waits, or stops it and begins anew where
     re-entry lets it; it never stops what it began itself. `people` holds the event's
     profile and every recipient it names, by the id named and by the id the person goes by.
     """
+    for plan in book.aimed_at(event):
+        passages = ledger.past(plan.key(event.profile))
+        for conversion in judge_goals(plan, event, people[event.profile], passages, now=now):
+            ledger.convert(conversion)
     restarted = {
         plan.campaign
         for plan in book.stopped_by(event)
@@ -103,6 +156,7 @@ def _except(
     """Apply an exception; say whether it restarted a delay."""
     entries: list[datetime] = []
     gate: Gate | None = None
+    judging = plan
     for passage in ledger.passages(plan.key(event.profile)):
         match judge_exception(plan, event, people[event.profile], passage, now=now):
             case Leave():
@@ -112,13 +166,15 @@ def _except(
             case Restart(reason):
                 entries.append(passage.entry_time)
                 gate = reason
+                # She goes on by the version that she went by.
+                judging = plan_for(plan, passage)
                 ledger.put(stopped(passage, reason))
     if gate is None:
         return False
     seen = "restarts the delay of an earlier one"
     gates = (passed("filter", "passed", now), passed("exception", seen, now))
     restarted = enroll(
-        plan,
+        judging,
         event,
         event.profile,
         gates,
@@ -127,7 +183,11 @@ def _except(
         # The campaign may be paused or over: the timer asks.
         at_once=False,
     )
-    ledger.put(replace(restarted, member=event.member))
+    person = people[event.profile]
+    restarted = replace(restarted, member=event.member, reentry_key=reentry_key_of(plan, event))
+    # What tells variants apart may be the event: it is asked of the one that counts by now.
+    restarted = assign(plan, restarted, person, earlier=ledger.assigned(restarted.key), now=now)
+    ledger.begin(plan, restarted, person)
     return True
 
 
@@ -167,11 +227,15 @@ def begin(
         recipient,
         person,
         passages=passages,
-        last_entry=ledger.last_entry(key),
+        last_entry=ledger.last_entry(
+            key, reentry_key_of(plan, event) if plan.reentry_property else None
+        ),
+        arm=ledger.assigned(key),
         now=now,
     )
     match verdict:
         case Enter(enrollment):
-            ledger.put(replace(enrollment, broadcast=broadcast))
+            assert person is not None, "nobody enters"
+            ledger.begin(plan, replace(enrollment, broadcast=broadcast), person)
         case Refuse(refusal):
             ledger.refuse(replace(refusal, broadcast=broadcast))

@@ -24,6 +24,7 @@ from services.trigger.model import (
 from services.trigger.rules.exceptions import judge_exception
 from services.trigger.rules.gates import passed, refused
 from services.trigger.rules.triggers import exception_known, expiry
+from services.trigger.rules.variants import message_of
 from services.trigger.rules.versions import plan_for, sent_out
 
 # A bug is mended in minutes at best.
@@ -68,6 +69,9 @@ def judge_release(
     later = exception_known(plan, passage.event, person)
     if plan.exceptions and not passes("exception", holds=not later, seen=later or "none since"):
         return Exit(tuple(gates))
+    message, instead = message_of(plan, passage.variant, now=now)
+    if instead is not None:
+        gates.append(instead)
     return Release(
         replace(
             passage,
@@ -75,8 +79,8 @@ def judge_release(
             expire_time=expire,
             gates=tuple(gates),
             campaign_version=plan.version,
-            channel=plan.channel,
-            template=plan.template,
+            channel=message.channel,
+            template=message.template,
             critical=plan.critical,
             release_time=now,
         )

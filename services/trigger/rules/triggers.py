@@ -17,6 +17,8 @@ from services.trigger.model import (
     Refuse,
 )
 from services.trigger.rules.recipients import Recipient
+from services.trigger.rules.reentry import reentry_key_of, simultaneous
+from services.trigger.rules.variants import assign
 
 _Checked = tuple[str, bool, str]
 """Name of a gate, whether it lets the message on, and what was seen."""
@@ -31,6 +33,7 @@ def judge_trigger(
     passages: Sequence[Enrollment],
     last_entry: datetime | None,
     now: datetime,
+    arm: str = "",
 ) -> Enter | Refuse:
     """Ask the gates in order, up to the first that refuses.
 
@@ -42,6 +45,7 @@ def judge_trigger(
         passages: the recipient's passages through the campaign that have not ended.
         last_entry: the recipient's latest entry, of all time.
         now: when the gates are asked.
+        arm: which variant the hash gave her first; empty: none yet.
     """
     gates: list[Gate] = []
     profile = recipient.profile
@@ -53,6 +57,7 @@ def judge_trigger(
         lambda: _filter(plan, event, person, now),
         lambda: _exception(plan, event, person, passages),
         lambda: reentry(plan, event.occur_time, last_entry),
+        *((lambda: simultaneous(plan, passages),) if plan.simultaneous_max else ()),
     )
     for check in checks:
         name, passed, detail = check()
@@ -62,7 +67,9 @@ def judge_trigger(
             member = recipient.member if profile else event.member
             return Refuse(Refusal(key, event, tuple(gates), now, plan.version, member))
     entered = enroll(plan, event, profile, tuple(gates), entry_time=event.occur_time, now=now)
-    return Enter(replace(entered, member=recipient.member))
+    assert person is not None, "the recipient's gate refuses nobody"
+    entered = replace(entered, member=recipient.member, reentry_key=reentry_key_of(plan, event))
+    return Enter(assign(plan, entered, person, earlier=arm, now=now))
 
 
 def judge_telling(plan: Plan, event: Occurrence, *, now: datetime) -> Refuse | None:
