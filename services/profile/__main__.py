@@ -24,6 +24,7 @@ from services.profile.clients import IngestClient
 from services.profile.config import Config
 from services.profile.servicer import ObservationServicer, ProfileServicer
 from services.profile.servicer.attributes import AttributeServicer
+from services.profile.servicer.audiences import AudienceStreams
 from services.profile.servicer.devices import DeviceServicer
 from services.profile.servicer.erasures import ErasureServicer
 from services.profile.servicer.explaining import Explainer
@@ -36,6 +37,7 @@ from services.profile.servicer.watches import WatchServicer
 from services.profile.store import MIGRATIONS, SCHEMA, Observations, Profiles, connect
 from services.profile.store.areas import AREAS
 from services.profile.store.attributes import Attributes, AttributeTypes
+from services.profile.store.audiences import Audiences
 from services.profile.store.definitions import Definitions
 from services.profile.store.derived_events import DerivedEvents
 from services.profile.store.devices import Devices
@@ -115,7 +117,13 @@ async def main(config: Config) -> None:
             tokens,
             changed=wake.ring,
         )
-        watches = WatchServicer(Watching(database), clock, changed=wake.ring)
+        audiences = Audiences(database, definitions, RelatedPeople(database))
+        watches = WatchServicer(
+            Watching(database),
+            AudienceStreams(audiences, clock, tokens),
+            clock,
+            changed=wake.ring,
+        )
         segment_builder = SegmentBuilder(Building(database), clock, wake)
         segment_dues = SegmentDues(Dues(database, definitions), clock)
         relay = DerivedEventRelay(

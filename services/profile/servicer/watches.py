@@ -1,6 +1,6 @@
 """WatchService: what the rest of the mesh wants to hear of people."""
 
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 
 from beckon.profile.v1 import watch_service_pb2 as pb
 from beckon.profile.v1 import watch_service_pb2_grpc as rpc
@@ -10,12 +10,21 @@ from mesh.errors import invalid_field
 from mesh.names import workspace_of
 from services.profile.convert import segments as convert
 from services.profile.model.watches import Condition
+from services.profile.servicer.audiences import AudienceStreams
 from services.profile.store.watching import Watching
 
 
 class WatchServicer(rpc.WatchServiceServicer):
-    def __init__(self, store: Watching, clock: Clock, *, changed: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        store: Watching,
+        audiences: AudienceStreams,
+        clock: Clock,
+        *,
+        changed: Callable[[], None],
+    ) -> None:
         self._store = store
+        self._audiences = audiences
         self._clock = clock
         # There is something to build.
         self._changed = changed
@@ -34,3 +43,9 @@ class WatchServicer(rpc.WatchServiceServicer):
         )
         self._changed()
         return pb.SetWatchesResponse(version=version)
+
+    async def StreamAudience(
+        self, request: pb.StreamAudienceRequest, context: object
+    ) -> AsyncIterator[pb.StreamAudienceResponse]:
+        async for response in self._audiences.stream(request):
+            yield response

@@ -13,6 +13,7 @@ from beckon.profile.v1 import watch_service_pb2 as pb
 from mesh.errors import InvalidArgument
 from services.profile.servicer.watches import WatchServicer
 from services.profile.store.watching import Watching
+from tests.integration.profile.audiences import an_audience_stream
 from tests.integration.profile.segmenting import WORKSPACE, Segments
 from tests.integration.profile.world import Profiles
 
@@ -24,7 +25,10 @@ class Watches(Segments):
     def __post_init__(self) -> None:
         super().__post_init__()
         self.watcher = WatchServicer(
-            Watching(self.profiles.database), self.profiles.clock, changed=lambda: None
+            Watching(self.profiles.database),
+            an_audience_stream(self.profiles.database, self.profiles.clock),
+            self.profiles.clock,
+            changed=lambda: None,
         )
 
     async def watch(
