@@ -16,7 +16,12 @@ from mesh.expressions import (
     make_context,
 )
 from mesh.names import format_name, parse_name
+from services.trigger.convert.beginnings import with_beginning
+from services.trigger.convert.goals import goal_filters, to_goals
+from services.trigger.convert.regions import with_crossing
+from services.trigger.convert.schedules import with_audience
 from services.trigger.convert.times import from_duration, from_timestamp, to_timestamp
+from services.trigger.convert.variants import to_variants, variant_filters
 from services.trigger.model import (
     CampaignState,
     ExceptionRule,
@@ -76,6 +81,8 @@ def filters_of(campaign: Campaign) -> Iterator[tuple[str, str, bool]]:
     yield "campaign.trigger.filter", campaign.trigger.filter, False
     for index, exception in enumerate(campaign.exceptions):
         yield f"campaign.exceptions[{index}].filter", exception.filter, True
+    yield from variant_filters(campaign)
+    yield from goal_filters(campaign)
 
 
 @dataclass(slots=True)
@@ -116,7 +123,7 @@ def to_plan(stored: StoredCampaign, contexts: Contexts) -> Plan:
     """
     campaign = Campaign.FromString(stored.spec)
     message = campaign.message
-    return Plan(
+    plan = Plan(
         workspace=stored.workspace,
         campaign=stored.campaign,
         state=CampaignState(stored.state),
@@ -139,7 +146,21 @@ def to_plan(stored: StoredCampaign, contexts: Contexts) -> Plan:
         channel=message.channel,
         template=parse_name(message.template, "templates")[1],
         critical=campaign.critical,
+        variants=to_variants(
+            campaign,
+            stored.campaign,
+            lambda source: _predicate(source, contexts, with_trigger=False),
+        ),
+        goals=to_goals(campaign, lambda source: _predicate(source, contexts, with_trigger=True)),
+        reentry_property=campaign.reentry_property,
+        simultaneous_max=campaign.simultaneous_max,
+        ignores_holdout=campaign.ignores_holdout,
+        past=stored.past,
     )
+    plan = with_audience(plan, campaign)
+    if campaign.trigger.HasField("region"):
+        return with_crossing(plan, campaign.trigger.region)
+    return with_beginning(plan, campaign)
 
 
 def _predicate(source: str, contexts: Contexts, *, with_trigger: bool) -> Predicate | None:

@@ -1,11 +1,13 @@
 """What should happen: pure judging of events, passages and partitions."""
 
+from services.trigger.rules.asking import ask_of_entry, ask_of_goals, looks_back
 from services.trigger.rules.books import Book, exception_types, make_book
 from services.trigger.rules.exceptions import judge_exception, orphaned
 from services.trigger.rules.goals import judge_goals, latest
 from services.trigger.rules.ledger import Ledger, begin, judge_event
 from services.trigger.rules.recipients import Recipient, named_by, recipients_of
 from services.trigger.rules.reentry import reentry_key_of
+from services.trigger.rules.regions import LOCATION_REPORTED, Walk, regions_named_by, walk
 from services.trigger.rules.release import (
     after_cancel,
     after_throttle,
@@ -15,6 +17,7 @@ from services.trigger.rules.release import (
     set_back,
     stopped_meanwhile,
 )
+from services.trigger.rules.schedules import next_planned
 from services.trigger.rules.sharing import Share, share
 from services.trigger.rules.triggers import judge_trigger
 from services.trigger.rules.uniting import United, unite
@@ -29,14 +32,18 @@ from services.trigger.rules.versions import after_change, plan_for, sent_out, ve
 from services.trigger.rules.zones import known_zone, zone_of
 
 __all__ = [
+    "LOCATION_REPORTED",
     "Book",
     "Ledger",
     "Recipient",
     "Share",
     "United",
+    "Walk",
     "after_cancel",
     "after_change",
     "after_throttle",
+    "ask_of_entry",
+    "ask_of_goals",
     "asks_for_events",
     "assign",
     "begin",
@@ -50,20 +57,24 @@ __all__ = [
     "judge_trigger",
     "known_zone",
     "latest",
+    "looks_back",
     "make_book",
     "make_variants",
     "message_of",
     "named_by",
+    "next_planned",
     "orphaned",
     "plan_for",
     "recipients_of",
     "reentry_key_of",
+    "regions_named_by",
     "sent_out",
     "set_back",
     "share",
     "stopped_meanwhile",
     "unite",
     "version_after",
+    "walk",
     "workspace_holdout",
     "zone_of",
 ]

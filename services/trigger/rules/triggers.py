@@ -6,19 +6,25 @@ from datetime import datetime, timedelta
 
 from services.trigger.model import (
     CampaignState,
+    Due,
     Enrollment,
     EnrollmentState,
     Enter,
     Gate,
+    NoDue,
     Occurrence,
     Person,
     Plan,
     Refusal,
     Refuse,
 )
+from services.trigger.rules.digests import is_urgent, key_of
 from services.trigger.rules.recipients import Recipient
 from services.trigger.rules.reentry import reentry_key_of, simultaneous
-from services.trigger.rules.variants import assign
+from services.trigger.rules.timing import closed, due_of, expiry
+from services.trigger.rules.variants import assign, workspace_holdout
+from services.trigger.rules.windows import opening
+from services.trigger.rules.zones import zone_of
 
 _Checked = tuple[str, bool, str]
 """Name of a gate, whether it lets the message on, and what was seen."""
@@ -49,6 +55,16 @@ def judge_trigger(
     """
     gates: list[Gate] = []
     profile = recipient.profile
+    gathers = (
+        plan.digest is not None
+        and person is not None
+        and not is_urgent(plan.digest, event, person, now)
+    )
+    # What is gathered asks neither: the window is the passage.
+    alone: tuple[Callable[[], _Checked], ...] = (
+        lambda: reentry(plan, event.occur_time, last_entry),
+        *((lambda: simultaneous(plan, passages),) if plan.simultaneous_max else ()),
+    )
     checks: tuple[Callable[[], _Checked], ...] = (
         lambda: _campaign_active(plan),
         lambda: _schedule(plan, event, now),
@@ -56,8 +72,9 @@ def judge_trigger(
         lambda: ("recipient", bool(profile), recipient.seen),
         lambda: _filter(plan, event, person, now),
         lambda: _exception(plan, event, person, passages),
-        lambda: reentry(plan, event.occur_time, last_entry),
-        *((lambda: simultaneous(plan, passages),) if plan.simultaneous_max else ()),
+        *(() if gathers else alone),
+        *((lambda: workspace_holdout(plan, profile),) if plan.settings.holdout_percent else ()),
+        *((lambda: _wait(plan, event, recipient, person, now),) if plan.timing.waits else ()),
     )
     for check in checks:
         name, passed, detail = check()
@@ -66,10 +83,22 @@ def judge_trigger(
             key = plan.key(profile or event.profile)
             member = recipient.member if profile else event.member
             return Refuse(Refusal(key, event, tuple(gates), now, plan.version, member))
-    entered = enroll(plan, event, profile, tuple(gates), entry_time=event.occur_time, now=now)
     assert person is not None, "the recipient's gate refuses nobody"
-    entered = replace(entered, member=recipient.member, reentry_key=reentry_key_of(plan, event))
-    return Enter(assign(plan, entered, person, earlier=arm, now=now))
+    entered = enroll(
+        plan,
+        event,
+        recipient,
+        person,
+        tuple(gates),
+        entry_time=event.occur_time,
+        now=now,
+        at_once=not gathers,
+    )
+    entered = replace(entered, reentry_key=reentry_key_of(plan, event))
+    entered = assign(plan, entered, person, earlier=arm, now=now)
+    if plan.digest is not None and gathers and entered.state is EnrollmentState.WAITING:
+        entered = replace(entered, digest_key=key_of(plan.digest, event))
+    return Enter(entered)
 
 
 def judge_telling(plan: Plan, event: Occurrence, *, now: datetime) -> Refuse | None:
@@ -90,7 +119,8 @@ def judge_telling(plan: Plan, event: Occurrence, *, now: datetime) -> Refuse | N
 def enroll(
     plan: Plan,
     event: Occurrence,
-    profile: str,
+    recipient: Recipient,
+    person: Person,
     gates: tuple[Gate, ...],
     *,
     entry_time: datetime,
@@ -100,18 +130,30 @@ def enroll(
     """Return the passage that begins; one that is due already is released `at_once`.
 
     Not so where exceptions had a delay to come in: they may stand right behind the event in a log
-    that is judged late, so the timer releases it, which looks there first.
+    that is judged late, so the timer releases it, which looks there first. Nor where the send
+    window is closed: then it waits for its opening. That it is due at all was asked before.
     """
-    due = max(event.occur_time + plan.delay, now)
-    released = at_once and due <= now and not (plan.delay and plan.exceptions)
+    zone = zone_of(person, plan.settings)
+    planned = due_of(plan, event, recipient.named, zone)
+    assert isinstance(planned, Due), planned.seen
+    # What is planned by a time of its own expires by that, however late the event was.
+    due = planned.time if plan.timing.event_property else max(planned.time, now)
     expire = expiry(plan, due)
+    released = at_once and due <= now and not (plan.waits and plan.exceptions)
+    wake = due
+    if released and plan.timing.window:
+        opens = opening(plan.timing.window, now, zone)
+        released = opens == now
+        if not released and opens is not None and opens < expire:
+            wake = opens
+            gates = (*gates, closed(plan, due, opens, zone, now=now))
     return Enrollment(
-        key=plan.key(profile),
+        key=plan.key(recipient.profile),
         event=event,
         state=EnrollmentState.SENDING if released else EnrollmentState.WAITING,
         entry_time=entry_time,
         due_time=due,
-        wake_time=due,
+        wake_time=wake,
         expire_time=expire,
         gates=gates,
         decide_time=now,
@@ -120,13 +162,9 @@ def enroll(
         template=plan.template,
         critical=plan.critical,
         release_time=now if released else None,
+        member=recipient.member,
+        time_zone=zone if plan.by_her_clock else "",
     )
-
-
-def expiry(plan: Plan, due: datetime) -> datetime:
-    """Return when a message that was due at `due` expires: by its own time, or the campaign's."""
-    expire = due + plan.time_to_live
-    return min(expire, plan.end_time) if plan.end_time else expire
 
 
 def _campaign_active(plan: Plan) -> _Checked:
@@ -155,6 +193,18 @@ def _filter(plan: Plan, event: Occurrence, person: Person | None, now: datetime)
     if person is None:
         return "filter", False, "profile unknown"
     return ("filter", *plan.filter(event, person, None, now))
+
+
+def _wait(
+    plan: Plan, event: Occurrence, recipient: Recipient, person: Person | None, now: datetime
+) -> _Checked:
+    zone = zone_of(person, plan.settings)
+    due = due_of(plan, event, recipient.named, zone)
+    if isinstance(due, NoDue):
+        return "wait", False, due.seen
+    if plan.timing.event_property and now >= expiry(plan, due.time):
+        return "wait", False, f"{due.seen}, expired since"
+    return "wait", True, due.seen
 
 
 def _exception(

@@ -27,7 +27,6 @@ from services.trigger.model import (
     Message,
     Person,
     Plan,
-    Settings,
     Variant,
     Variants,
 )
@@ -130,17 +129,17 @@ def message_of(plan: Plan, variant: str, *, now: datetime) -> tuple[Message, Gat
     return found.message, None
 
 
-def workspace_holdout(plan: Plan, profile: str, settings: Settings) -> tuple[str, bool, str]:
+def workspace_holdout(plan: Plan, profile: str) -> tuple[str, bool, str]:
     """Say whether a campaign may reach somebody at all, by the holdout of the workspace.
 
     By the id she goes by: who is identified or united is held out as her new id is.
     """
     if plan.critical or plan.ignores_holdout:
         return "holdout", True, "not asked of this campaign"
-    salt = f"{plan.workspace}\0{settings.holdout_salt}"
+    salt = f"{plan.workspace}\0{plan.settings.holdout_salt}"
     place = _hash(salt, profile) / _HASHES * _PERCENT
-    if place < settings.holdout_percent:
-        return "holdout", False, f"workspace holdout of {settings.holdout_percent:g} %"
+    if place < plan.settings.holdout_percent:
+        return "holdout", False, f"workspace holdout of {plan.settings.holdout_percent:g} %"
     return "holdout", True, "not in the workspace holdout"
 
 

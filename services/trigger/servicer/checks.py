@@ -1,13 +1,17 @@
 """What the schema of a campaign cannot say: expressions compile, times fit, names belong."""
 
-from beckon.trigger.v1.campaign_service_pb2 import Campaign
+from beckon.trigger.v1.campaign_service_pb2 import Campaign, Message
 from beckon.type.v1.channel_pb2 import Channel
 
 from mesh.errors import FieldViolation, InvalidArgument, invalid_field
 from mesh.expressions import compile_expression, try_cost
 from mesh.names import parse_name, workspace_of
+from services.trigger.convert.beginnings import check_beginning
 from services.trigger.convert.campaigns import filters_of
+from services.trigger.convert.goals import check_goals
+from services.trigger.convert.regions import check_crossing
 from services.trigger.convert.times import from_timestamp
+from services.trigger.convert.variants import check_variants, variant_messages
 
 # The schema knows more ways to reach people than delivery has providers for.
 _PROVIDED = frozenset({Channel.CHANNEL_EMAIL, Channel.CHANNEL_WEBHOOK})
@@ -19,14 +23,13 @@ def check_campaign(campaign: Campaign, workspace: str) -> None:
         # An update may have cleared what the schema requires of a whole campaign.
         if not campaign.HasField(field):
             raise invalid_field(f"campaign.{field}", "is required", reason="required")
-    _check_channel(campaign.message.channel)
-    template = campaign.message.template
-    if workspace_of(template, field="campaign.message.template") != workspace:
-        raise invalid_field(
-            "campaign.message.template", "must be of the campaign's workspace", reason="workspace"
-        )
-    parse_name(template, "templates", field="campaign.message.template")
+    check_variants(campaign)
+    check_goals(campaign)
+    for field, message in (("campaign.message", campaign.message), *variant_messages(campaign)):
+        _check_message(field, message, workspace)
+    check_crossing(campaign, workspace)
     _check_times(campaign)
+    check_beginning(campaign, workspace)
     if campaign.HasField("recipient") and campaign.exceptions:
         own = [one for one in campaign.exceptions if one.event_type == campaign.trigger.event_type]
         if own:
@@ -41,12 +44,15 @@ def check_campaign(campaign: Campaign, workspace: str) -> None:
             _check_filter(field, source, with_trigger=with_trigger)
 
 
-def _check_channel(channel: Channel.ValueType) -> None:
-    if channel not in _PROVIDED:
-        word = Channel.Name(channel).removeprefix("CHANNEL_").lower()
+def _check_message(field: str, message: Message, workspace: str) -> None:
+    if message.channel not in _PROVIDED:
+        word = Channel.Name(message.channel).removeprefix("CHANNEL_").lower()
+        raise invalid_field(f"{field}.channel", f"no provider for {word} yet", reason="provider")
+    if workspace_of(message.template, field=f"{field}.template") != workspace:
         raise invalid_field(
-            "campaign.message.channel", f"no provider for {word} yet", reason="provider"
+            f"{field}.template", "must be of the campaign's workspace", reason="workspace"
         )
+    parse_name(message.template, "templates", field=f"{field}.template")
 
 
 def _check_times(campaign: Campaign) -> None:

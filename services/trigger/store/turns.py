@@ -11,9 +11,26 @@ from uuid import UUID
 from asyncpg import exceptions as driver
 
 from mesh.postgres import Connection, Database
-from services.trigger.model import Effects, Enrollment, EnrollmentState, Key, Quarantined, Refusal
+from services.trigger.model import (
+    Conversion,
+    Effects,
+    Enrollment,
+    EnrollmentState,
+    History,
+    HistoryQuestion,
+    Key,
+    Presence,
+    Quarantined,
+    Refusal,
+)
 from services.trigger.store.admissions import refusals_of
+from services.trigger.store.history import (
+    insert_assignments,
+    insert_conversions,
+    load_history,
+)
 from services.trigger.store.people import identities_of, lock_people
+from services.trigger.store.presences import load_presences, write_presences
 from services.trigger.store.rows import COLUMNS, enrollment_of, row_of, write_gates
 
 
@@ -39,6 +56,7 @@ class Known:
     """Partition → how many commits had judged its people before this was read."""
     identities: Mapping[tuple[str, str], str] = field(default_factory=dict)
     """Of the people asked about, under which id they go, as far as passages follow."""
+    history: History = field(default_factory=History)
 
 
 class Before(NamedTuple):
@@ -100,15 +118,16 @@ class TurnStore:
         event_uids: Collection[UUID],
         partitions: Collection[int],
         *,
+        history: HistoryQuestion | None = None,
         now: datetime,
     ) -> Known:
         """Return the open passages and the latest entries of `keys`, and those of the events.
 
-        And who is who of the `people`, given as (workspace, id).
+        And who is who of the `people`, given as (workspace, id), and the `history` asked for.
         """
-        if not keys:
+        if not keys and not people:
             return Known((), {}, {})
-        columns = [list(column) for column in zip(*keys, strict=True)]
+        columns = [[key[at] for key in keys] for at in range(len(Key._fields))]
         async with self.database.connection() as connection:
             # Before all else: what is committed from here on is not in what we know.
             turns = await connection.fetch(
@@ -138,6 +157,7 @@ class TurnStore:
                 " AS k(workspace, profile, campaign)",
                 *columns,
             )
+            past = await load_history(connection, history or HistoryQuestion())
         return Known(
             tuple(enrollment_of(row) for row in rows),
             {
@@ -147,7 +167,15 @@ class TurnStore:
             },
             {row["partition"]: row["turn"] for row in turns},
             identities,
+            past,
         )
+
+    async def presences(
+        self, people: Collection[tuple[str, str]]
+    ) -> dict[tuple[str, str], Presence]:
+        """Return where those of the people are, given as (workspace, id), of whom it is known."""
+        async with self.database.connection() as connection:
+            return await load_presences(connection, people)
 
     async def commit(
         self,
@@ -194,6 +222,12 @@ class TurnStore:
                 await _insert(connection, new, lease_until)
             if effects.refusals:
                 await insert_refusals(connection, effects.refusals)
+            if effects.assignments:
+                await insert_assignments(connection, effects.assignments)
+            if effects.conversions:
+                await _convert(connection, effects.conversions)
+            if effects.presences and not await write_presences(connection, effects.presences):
+                raise Conflict
             if effects.quarantined:
                 await _quarantine(connection, effects.quarantined)
             if effects.replayed:
@@ -273,6 +307,14 @@ async def _guard(connection: Connection, guarded: Mapping[Key, Before]) -> None:
             or not before.passages.issuperset(row["passages"])
         ):
             raise Conflict
+
+
+async def _convert(connection: Connection, conversions: Sequence[Conversion]) -> None:
+    try:
+        await insert_conversions(connection, conversions)
+    except driver.ForeignKeyViolationError:
+        # The passage was moved to another id, or erased.
+        raise Conflict from None
 
 
 async def _insert(

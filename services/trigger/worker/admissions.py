@@ -13,7 +13,7 @@ from mesh.names import format_name
 from mesh.postgres import Connection
 from services.trigger.convert.events import named
 from services.trigger.model import Gate, Identity, Key, Occurrence, Person, Plan, RecipientKind
-from services.trigger.rules import Ledger, Recipient, begin
+from services.trigger.rules import Ledger, Recipient, ask_of_entry, begin
 from services.trigger.store import CatalogueChanged, Conflict, Known, TurnStore, refusals_of
 from services.trigger.worker.batch import Judged
 from services.trigger.worker.catalogue import Catalogues
@@ -107,7 +107,7 @@ class Admissions:
             now = self._clock.now()
             some, known, concerns = await self._know(plan, candidates, now)
             refused = await self._refused(plan, some)
-            ledger = Ledger(known.passages, known.last_entries)
+            ledger = Ledger(known.passages, known.last_entries, known.history)
             for one in some:
                 if (plan.key(one.person.profile), one.event.uid) not in refused:
                     begin(
@@ -160,9 +160,15 @@ class Admissions:
             for one in some:
                 concerns.keys.add(plan.key(one.person.profile))
                 concerns.ask(plan.workspace, one.named, one.person)
+                ask_of_entry(concerns.history, plan, one.event, plan.key(one.person.profile))
             concerns.guarded.update(concerns.keys)
             known = await self._store.know(
-                concerns.keys, concerns.asked, {one.event.uid for one in some}, (), now=now
+                concerns.keys,
+                concerns.asked,
+                {one.event.uid for one in some},
+                (),
+                history=concerns.history,
+                now=now,
             )
             unheard = {
                 Identity(workspace, united[0], united[1:], 0)

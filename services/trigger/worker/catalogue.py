@@ -2,18 +2,19 @@
 
 from collections import defaultdict
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import structlog
 
 from mesh.errors import MeshError, unavailable
 from mesh.server import Stopping
 from mesh.wake import Wake
-from services.trigger.convert.campaigns import Contexts, to_plan
-from services.trigger.model import CampaignState, Plan, Settings
-from services.trigger.rules import Book, make_book
-from services.trigger.store import CampaignStore
+from services.trigger.model import CampaignState, Places, Plan, Settings
+from services.trigger.rules import LOCATION_REPORTED, Book, exception_types, make_book
+from services.trigger.store import CampaignStore, RegionStore
 from services.trigger.store.announcing import CHANNEL
+from services.trigger.worker.compiling import Compiler
+from services.trigger.worker.places import Atlas
 
 log = structlog.get_logger(__name__)
 
@@ -40,6 +41,9 @@ class Catalogue:
     workspaces: Mapping[str, Settings] = field(default_factory=dict)
     """Settings of those that have set any; its campaigns have them too."""
 
+    places: Mapping[str, Places] = field(default_factory=dict)
+    """Regions by workspace; where no campaign names any there are none."""
+
     def book(self, workspace: str) -> Book:
         """Return the campaigns of a workspace."""
         return self.books.get(workspace, _EMPTY)
@@ -56,30 +60,18 @@ class Catalogues:
         """Read from `store`."""
         self._store = store
         self.current = Catalogue(0, {}, {}, frozenset())
-        self._contexts = Contexts()
-        self._compiled: dict[tuple[str, str, int], Plan] = {}
+        self._compiler = Compiler()
+        self._atlas = Atlas(RegionStore(store.database))
 
     async def reload(self) -> Catalogue:
         """Read the campaigns anew."""
         loaded = await self._store.load(_IN_FORCE)
         if loaded.version > self.current.version:
-            compiled: dict[tuple[str, str, int], Plan] = {}
-            for stored in loaded.campaigns:
-                # What has not changed is not compiled again: 0.1 ms each, of thousands.
-                known = (stored.workspace, stored.campaign, stored.revision)
-                try:
-                    compiled[known] = self._compiled.get(known) or to_plan(stored, self._contexts)
-                except MeshError as error:
-                    # It compiled when it was saved: the library has changed since.
-                    log.error(
-                        "campaign_does_not_compile",
-                        workspace=stored.workspace,
-                        campaign=stored.campaign,
-                        reason=error.message,
-                    )
-            self._compiled = compiled
-            self.current = _catalogue(loaded.version, list(compiled.values()), loaded.settings)
-            log.info("catalogue_loaded", version=loaded.version, campaigns=len(compiled))
+            plans = self._compiler.compile(loaded)
+            # After the version was read: never older than it says.
+            places = await self._atlas.load(plans)
+            self.current = _catalogue(loaded.version, plans, loaded.settings, places)
+            log.info("catalogue_loaded", version=loaded.version, campaigns=len(plans))
         return self.current
 
     async def listen(self, stopping: Stopping) -> None:
@@ -113,16 +105,18 @@ class Catalogues:
                     await connection.remove_listener(CHANNEL, hear)
 
 
-def _catalogue(version: int, compiled: list[Plan], settings: Mapping[str, Settings]) -> Catalogue:
-    plans = [
-        replace(plan, settings=settings[plan.workspace]) if plan.workspace in settings else plan
-        for plan in compiled
-    ]
+def _catalogue(
+    version: int,
+    plans: list[Plan],
+    settings: Mapping[str, Settings],
+    places: Mapping[str, Places],
+) -> Catalogue:
     of: dict[str, list[Plan]] = defaultdict(list)
-    types: set[str] = set()
+    types: set[str] = {LOCATION_REPORTED} if places else set()
     for plan in plans:
         of[plan.workspace].append(plan)
-        types |= {plan.trigger_type, *(rule.event_type for rule in plan.exceptions)}
+        types |= {plan.trigger_type, *exception_types(plan)}
+        types |= {goal.event_type for goal in plan.goals}
     books = {workspace: make_book(some) for workspace, some in of.items()}
     by_name = {(plan.workspace, plan.campaign): plan for plan in plans}
-    return Catalogue(version, by_name, books, frozenset(types), settings)
+    return Catalogue(version, by_name, books, frozenset(types), settings, places)

@@ -1,13 +1,12 @@
 """Whom and what the events of a turn concern."""
 
 from collections.abc import Container, Iterable, Mapping
-from dataclasses import dataclass, replace
-from datetime import timedelta
+from dataclasses import dataclass, field, replace
 from operator import is_
 
 from services.trigger.convert.events import named
-from services.trigger.model import Key, Person
-from services.trigger.rules import Book, named_by
+from services.trigger.model import HistoryQuestion, Key, Person
+from services.trigger.rules import Book, ask_of_entry, ask_of_goals, looks_back, named_by
 from services.trigger.worker.batch import Item
 from services.trigger.worker.catalogue import Catalogue
 
@@ -25,6 +24,8 @@ class Concerns:
     asked: dict[Someone, tuple[str, ...]]
     """Everybody, by the id used and by the id the person goes by; of those with several ids,
     the id the person goes by and all of them."""
+
+    history: HistoryQuestion = field(default_factory=HistoryQuestion)
 
     def ask(self, workspace: str, named: str, person: Person) -> None:
         """Have it asked under which id the passages of somebody are."""
@@ -78,12 +79,16 @@ def concerns_of(
             concerns.keys.add(plan.key(event.profile))
             if plan.elsewhere:
                 concerns.guarded.add(plan.key(event.profile))
+        for plan in book.aimed_at(event):
+            key = plan.key(event.profile)
+            concerns.keys.add(key)
+            ask_of_goals(concerns.history, plan, event, key)
         for plan in book.begun_by(event):
             for one in named_by(plan, event).ids:
                 person = people[event.workspace, one] if plan.elsewhere else item.actor
                 key = plan.key(person.profile)
-                # Where everybody may enter with every event, nothing that was matters.
-                if thorough or plan.exceptions or plan.reentry_interval != timedelta(0):
+                ask_of_entry(concerns.history, plan, event, key)
+                if thorough or looks_back(plan):
                     concerns.keys.add(key)
                 if plan.elsewhere:
                     concerns.ask(event.workspace, one, person)

@@ -1,13 +1,14 @@
 """Judges the events of a batch: gathers whom they concern, then lets the rules say."""
 
 from collections.abc import Iterable
+from dataclasses import replace
 from datetime import datetime
 from uuid import UUID
 
 from mesh.clock import Clock
 from services.trigger.clients import Profile
 from services.trigger.model import Effects, Identity, Key, Person
-from services.trigger.rules import Ledger, judge_event
+from services.trigger.rules import Ledger, Walk, judge_event
 from services.trigger.store import Before, Known, TurnStore
 from services.trigger.worker import aside
 from services.trigger.worker.batch import Batch, Item, Judged
@@ -20,6 +21,7 @@ from services.trigger.worker.concerns import (
     recipients_of,
     renamed,
 )
+from services.trigger.worker.following import follow, with_crossings
 from services.trigger.worker.identities import Identities
 
 
@@ -45,19 +47,18 @@ class Judging:
 
         Return what came of it, and the events that were judged: others are put aside.
         """
-        if not items:
-            return Judged(Effects(), {}, {}, {}), items
         now = self._clock.now()
-        recipients = recipients_of(items, catalogue)
-        people = await self._profile.people(sorted(recipients)) if recipients else {}
-        items, people, concerns, known = await self._know(
-            items, people, catalogue, store, thorough=thorough, now=now
-        )
         while True:
-            ledger = Ledger(known.passages, known.last_entries)
+            if not items:
+                return Judged(Effects(), {}, {}, {}), items
+            items, people, concerns, known, walked = await self._know(
+                items, catalogue, store, thorough=thorough, now=now
+            )
+            ledger = Ledger(known.passages, known.last_entries, known.history)
+            heard = with_crossings(items, walked)
             around_of: dict[UUID, dict[str, Person]] = {}
             failed: Item | None = None
-            for item in items:
+            for item in heard:
                 event = item.occurrence
                 book = catalogue.book(event.workspace)
                 around = people_around(item, people, book)
@@ -71,41 +72,48 @@ class Judging:
             if failed is None:
                 break
             # What it may have changed halfway is forgotten: all others are judged anew.
-            items = [item for item in items if item is not failed]
-        effects = ledger.effects()
+            items = [item for item in items if item.event is not failed.event]
+        effects = replace(ledger.effects(), presences=tuple(walked.presences.values()))
         concerned = {
             (passage.key, passage.event.uid): around_of[passage.event.uid][passage.key.profile]
             for passage in effects.enrollments
             if not passage.revision
         }
-        return Judged(effects, concerned, before_of(known, concerns.guarded), known.turns), items
+        guarded = before_of(known, concerns.guarded)
+        return Judged(effects, concerned, guarded, known.turns, heard, walked.unreadable), items
 
     async def _know(
         self,
         items: list[Item],
-        people: dict[Someone, Person],
         catalogue: Catalogue,
         store: TurnStore,
         *,
         thorough: bool,
         now: datetime,
-    ) -> tuple[list[Item], dict[Someone, Person], Concerns, Known]:
+    ) -> tuple[list[Item], dict[Someone, Person], Concerns, Known, Walk]:
         """Return what judging is to know, with everybody under the id that passages are under.
 
         How somebody stands may be older or newer than what the log has told of people: what
         passages follow is what counts here, so that no two turns know one person by two names.
         """
         tried: set[Identity] = set()
+        people: dict[Someone, Person] = {}
         while True:
-            concerns = concerns_of(items, people, catalogue, thorough=thorough)
-            if not concerns.keys:
-                return items, people, concerns, Known((), {}, {})
+            walked = await follow(items, catalogue, store)
+            heard = with_crossings(items, walked)
+            unknown = recipients_of(heard, catalogue) - people.keys()
+            if unknown:
+                people = people | await self._profile.people(sorted(unknown))
+            concerns = concerns_of(heard, people, catalogue, thorough=thorough)
+            if not concerns.keys and not walked.presences:
+                return items, people, concerns, Known((), {}, {}), walked
             asked = concerns.asked
             known = await store.know(
                 concerns.keys,
                 asked,
-                [item.occurrence.uid for item in items],
+                [item.occurrence.uid for item in heard],
                 {item.partition for item in items},
+                history=concerns.history,
                 now=now,
             )
             unheard = {
@@ -120,11 +128,11 @@ class Judging:
                     await self._identities.set(identity)
                 continue
             if not known.identities:
-                return items, people, concerns, known
+                return items, people, concerns, known, walked
             before = items, people
             items, people = renamed(items, people, known.identities)
             if items is before[0] and people is before[1]:
-                return items, people, concerns.guarding(known.identities), known
+                return items, people, concerns.guarding(known.identities), known, walked
 
 
 def before_of(known: Known, guarded: Iterable[Key]) -> dict[Key, Before]:
