@@ -85,11 +85,14 @@ class Appender:
                         under_way, return_when=asyncio.FIRST_COMPLETED
                     )
                 if self._waiting:
-                    gathered, self._waiting = self._waiting, []
-                    under_way.add(tasks.create_task(self._append(gathered)))
+                    under_way.add(tasks.create_task(self._append()))
                 under_way = {task for task in under_way if not task.done()}
 
-    async def _append(self, gathered: Sequence[tuple[Records, asyncio.Future[None]]]) -> None:
+    async def _append(self) -> None:
+        # Taken at the moment the log is called: what fails before that fails these too.
+        gathered, self._waiting = self._waiting, []
+        if not gathered:
+            return
         records = [record for some, _ in gathered for record in some]
         started = perf_counter()
         try:

@@ -1,12 +1,17 @@
 """Makes sure that nothing gets into the log behind what did not."""
 
 import asyncio
+import random
+from collections import deque
 from collections.abc import AsyncIterator, Sequence
+from contextlib import suppress
+from datetime import timedelta
 from typing import Any
 
 import pytest
 from beckon.ingest.v1 import ingest_service_pb2 as pb
 from beckon.ingest.v1.event_pb2 import Event
+from redis.exceptions import ResponseError
 
 from mesh.clock import SystemClock
 from mesh.errors import ResourceExhausted, Unavailable, unavailable
@@ -16,6 +21,7 @@ from services.ingest.servicer import IngestServicer
 from services.ingest.servicer.door import Door
 from services.ingest.store import Appender, RecentIds
 from services.ingest.store.appender import Records
+from tests.effort import EFFORT
 
 # What happens around a call is not asked about here.
 NO_CALL: Any = None
@@ -37,8 +43,9 @@ class Faulty(RedisStreams):
 
 
 @pytest.fixture
-async def log(redis_url: str) -> AsyncIterator[Faulty]:
-    async with Faulty.connect(redis_url, partitions=1, allow_lossy=True) as opened:
+async def log(redis_url: str, request: pytest.FixtureRequest) -> AsyncIterator[Faulty]:
+    own = f"log:{request.node.name}"
+    async with Faulty.connect(redis_url, partitions=1, allow_lossy=True, prefix=own) as opened:
         assert isinstance(opened, Faulty)
         opened.failures = []
         opened.gate, opened.begun = asyncio.Event(), asyncio.Event()
@@ -135,3 +142,67 @@ async def test_a_stream_is_not_read_while_too_much_waits_for_the_log(log: Faulty
 
     assert read_before == [1]
     assert sequences == [0, 1, 2]
+
+
+async def test_nothing_overtakes_what_a_broken_connection_took_with_it(log: Faulty) -> None:
+    """As a stream's caller does: what was not acknowledged comes again, from there on."""
+    log.gate.set()
+    appender, stopping = Appender(log), Stopping()
+    acknowledged = breaks = 0
+    async with asyncio.TaskGroup() as group:
+        group.create_task(appender.run(stopping))
+        killer = group.create_task(_break_now_and_then(log))
+        while breaks < 150 * EFFORT:
+            stream = _Stream(appender, acknowledged)
+            acknowledged = await stream.acknowledged()
+            breaks += 1
+        killer.cancel()
+        stopping.set()
+
+    first_seen = list(dict.fromkeys([number async for number in _numbers(log)]))
+    assert first_seen[:acknowledged] == list(range(acknowledged))
+    assert first_seen == sorted(first_seen)
+
+
+class _Stream:
+    """Hands over numbers, each behind the one before, until one fails."""
+
+    def __init__(self, appender: Appender, start: int) -> None:
+        self._appender = appender
+        self._next = start
+        self._acknowledged = start
+
+    async def acknowledged(self) -> int:
+        """Return the first number that was not acknowledged."""
+        handed: deque[asyncio.Future[None]] = deque()
+        while True:
+            self._feed(handed)
+            await asyncio.sleep(0)
+            while handed and handed[0].done():
+                if handed.popleft().exception() is not None:
+                    return self._acknowledged
+                self._acknowledged += 1
+
+    def _feed(self, handed: "deque[asyncio.Future[None]]") -> None:
+        if len(handed) < 100:
+            before = handed[-1] if handed else None
+            handed.append(self._appender.append(a_record(b"%d" % self._next), after=before))
+            self._next += 1
+
+
+async def _break_now_and_then(log: Faulty) -> None:
+    chance = random.Random(7)
+    while True:
+        await asyncio.sleep(chance.uniform(0.01, 0.03))
+        for client in await log._client.client_list():
+            if client["name"] == "beckon-log" and client["cmd"] == "xadd":
+                with suppress(ResponseError):
+                    await log._client.client_kill_filter(_id=client["id"])
+
+
+async def _numbers(log: Faulty) -> AsyncIterator[int]:
+    position = ""
+    while records := await log.read({0: position}, max_records=1000, wait=timedelta(0)):
+        for record in records:
+            yield int(record.payload)
+        position = records[-1].position
