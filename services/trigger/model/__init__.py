@@ -1,5 +1,6 @@
 """What trigger speaks of: events, people, campaigns, enrollments and their gates."""
 
+from services.trigger.model.dates import DatePlan
 from services.trigger.model.digests import (
     NO_DIGESTS,
     CalendarWindow,
@@ -32,7 +33,9 @@ from services.trigger.model.plans import (
 from services.trigger.model.predicates import Predicate, Seen
 from services.trigger.model.regions import Places, Presence, RegionsAt, StoredRegion
 from services.trigger.model.rows import DecisionRow, QuarantineRow, StoredCampaign
+from services.trigger.model.schedules import Planned, Schedule
 from services.trigger.model.settings import Settings, StoredSettings
+from services.trigger.model.timing import AT_ONCE, Due, Hours, LocalTime, NoDue, Timing
 from services.trigger.model.variants import (
     DEFAULT,
     HOLDOUT,
@@ -55,10 +58,12 @@ from services.trigger.model.verdicts import (
     Stop,
     Suppressed,
     ThrottleVerdict,
+    WaitOn,
 )
 from services.trigger.model.versions import Crowd, InFlight, Move, Past, StoredVersion
 
 __all__ = [
+    "AT_ONCE",
     "DEFAULT",
     "HOLDOUT",
     "NO_DIGESTS",
@@ -69,6 +74,7 @@ __all__ = [
     "CampaignState",
     "Conversion",
     "Crowd",
+    "DatePlan",
     "DecisionRow",
     "Deferred",
     "DigestContent",
@@ -78,6 +84,7 @@ __all__ = [
     "DigestQuestion",
     "DigestRecords",
     "DigestUndo",
+    "Due",
     "Effects",
     "Enrollment",
     "EnrollmentState",
@@ -91,14 +98,17 @@ __all__ = [
     "History",
     "HistoryQuestion",
     "Hold",
+    "Hours",
     "Identity",
     "IdentityChange",
     "InFlight",
     "Key",
     "Leave",
+    "LocalTime",
     "Match",
     "Message",
     "Move",
+    "NoDue",
     "Notice",
     "NoticeKind",
     "ObjectTally",
@@ -107,6 +117,7 @@ __all__ = [
     "Person",
     "Places",
     "Plan",
+    "Planned",
     "Predicate",
     "Presence",
     "QuarantineRow",
@@ -117,6 +128,7 @@ __all__ = [
     "RegionsAt",
     "Release",
     "Restart",
+    "Schedule",
     "Seen",
     "Settings",
     "SlidingWindow",
@@ -128,9 +140,11 @@ __all__ = [
     "Suppressed",
     "Telling",
     "ThrottleVerdict",
+    "Timing",
     "Trace",
     "UndoRule",
     "Variant",
     "Variants",
+    "WaitOn",
     "WindowSummary",
 ]

@@ -4,10 +4,14 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import Enum
 
+from services.trigger.model.dates import DatePlan
 from services.trigger.model.digests import DigestPlan
+from services.trigger.model.events import Occurrence
 from services.trigger.model.keys import Key
 from services.trigger.model.predicates import Predicate
+from services.trigger.model.schedules import Schedule
 from services.trigger.model.settings import DEFAULTS, Settings
+from services.trigger.model.timing import AT_ONCE, Timing
 from services.trigger.model.variants import Goal, Message, Variants
 from services.trigger.model.versions import Past
 
@@ -29,6 +33,14 @@ class ExceptionRule:
     filter: Predicate | None = None
     gate: str = "exception"
     """Under which name it is put on record."""
+    match: "Match | None" = None
+    """It must have this property, too."""
+    early: bool = False
+    """It may be heard before what it stops: looked for again at the message's time."""
+
+    def hears(self, event: Occurrence) -> bool:
+        """Say whether the event is of this kind; its filter is not asked."""
+        return event.type == self.event_type and (self.match is None or self.match.fits(event))
 
 
 class RecipientKind(Enum):
@@ -56,6 +68,11 @@ class Match:
     property: str
     values: frozenset[str]
 
+    def fits(self, event: Occurrence) -> bool:
+        """Say whether the event has it."""
+        value = event.properties.get(self.property)
+        return isinstance(value, str) and value in self.values
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
@@ -76,6 +93,9 @@ class Plan:
     """Of `RecipientKind.TEAM`."""
     include_actor: bool = False
     delay: timedelta = timedelta(0)
+    timing: Timing = AT_ONCE
+    date: DatePlan | None = None
+    """By which date of the person's own it is planned; None: by the event."""
     dwell: timedelta | None = None
     """How long she must stay in the region that she entered, before anything else is waited for."""
     exceptions: tuple[ExceptionRule, ...] = ()
@@ -99,6 +119,12 @@ class Plan:
     ignores_holdout: bool = False
     settings: Settings = DEFAULTS
     """Of its workspace."""
+    schedule: Schedule | None = None
+    """None: it begins otherwise."""
+    relation: bytes = b""
+    """Of `RecipientKind.RELATION`: a serialized `beckon.trigger.v1.Recipient.Relation`."""
+    sends_per_minute: int = 0
+    """0: no limit."""
     digest: DigestPlan | None = None
     """None: every event that begins anything is told alone."""
     past: Past = field(default=Past(), compare=False)
@@ -110,14 +136,30 @@ class Plan:
         return self.recipient is not RecipientKind.ACTOR
 
     @property
+    def by_her_clock(self) -> bool:
+        """Whether what the recipient's clock shows decides when the message is due."""
+        return self.timing.local_time is not None or (
+            self.schedule is not None and self.schedule.recipient_time
+        )
+
+    @property
     def message(self) -> Message:
         """What is sent to whom no variant takes."""
         return Message(self.channel, self.template)
 
     @property
+    def waits(self) -> bool:
+        """Whether anything may come between an event and its message."""
+        return bool(self.delay or self.dwell or self.timing.waits)
+
+    @property
     def debounces(self) -> bool:
         """Whether an event of the trigger's own type may restart the delay."""
         return any(rule.event_type == self.trigger_type for rule in self.exceptions)
+
+    def begins(self, event: Occurrence) -> bool:
+        """Say whether the event is of the kind that begins it; its filter is not asked."""
+        return event.type == self.trigger_type and (self.match is None or self.match.fits(event))
 
     def key(self, profile: str) -> Key:
         """Return where the passages of `profile` through this campaign are."""

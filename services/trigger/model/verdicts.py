@@ -60,6 +60,13 @@ class Hold:
 
 
 @dataclass(frozen=True, slots=True)
+class WaitOn:
+    """Not yet: the passage waits until a later time."""
+
+    enrollment: Enrollment
+
+
+@dataclass(frozen=True, slots=True)
 class Exit:
     """The message is not to go out any more."""
 

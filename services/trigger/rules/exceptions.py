@@ -4,6 +4,7 @@ from dataclasses import replace
 from datetime import datetime
 
 from services.trigger.model import (
+    Due,
     Enrollment,
     EnrollmentState,
     ExceptionRule,
@@ -16,6 +17,9 @@ from services.trigger.model import (
     Stop,
 )
 from services.trigger.rules.gates import refused
+from services.trigger.rules.timing import due_of
+from services.trigger.rules.versions import plan_for, sent_out
+from services.trigger.rules.zones import zone_of
 
 _OPEN = (EnrollmentState.WAITING, EnrollmentState.SENDING, EnrollmentState.SENT)
 
@@ -27,26 +31,33 @@ def judge_exception(
 
     An event does not stop its own passage, nor one whose trigger occurred after it. At the
     same instant the order of the log decides: this event came after the passage began.
-    Only a passage that still waits can restart; one on its way is past that.
+    Only a passage that still waits can restart; one on its way is past that. The version of
+    `plan` that judges the passage says what an exception is.
     """
+    ended = sent_out(plan, passage)
+    plan = plan_for(plan, passage)
     if (
         passage.state not in _OPEN
         or passage.event.uid == event.uid
         or event.occur_time < passage.event.occur_time
         # Delivery lets nothing out after that, so there is nothing to stop.
         or now >= passage.expire_time
+        # It is over already, and leaves as soon as it is looked at.
+        or ended
     ):
         return Leave()
-    if not any(_holds(rule, event, person, passage, now) for rule in plan.exceptions):
+    held = next(
+        (rule for rule in plan.exceptions if _holds(rule, event, person, passage, now)), None
+    )
+    if held is None:
         return Leave()
     waits = passage.state is EnrollmentState.WAITING
-    own_type = event.type == plan.trigger_type
-    if own_type and (plan.filter is None or plan.filter(event, person, None, now).passed):
+    if plan.begins(event) and _begins(plan, event, person, now):
         if not waits:
             return Leave()
         seen = f"{event.event_id} restarted the delay"
         return Restart(refused("exception", seen, now))
-    return Stop(refused("exception", f"{event.type} {event.event_id} occurred", now))
+    return Stop(refused(held.gate, f"{event.type} {event.event_id} occurred", now))
 
 
 def stopped(passage: Enrollment, gate: Gate) -> Enrollment:
@@ -65,9 +76,20 @@ def orphaned(passage: Enrollment, *, now: datetime) -> Enrollment:
     return stopped(passage, refused("erasure", "who did it is erased", now))
 
 
+def _begins(plan: Plan, event: Occurrence, person: Person, now: datetime) -> bool:
+    """Say whether an event of the trigger's own type takes the place of what waits.
+
+    One of which nobody can say when its message is due cannot: it is an exception like others.
+    """
+    if plan.filter is not None and not plan.filter(event, person, None, now).passed:
+        return False
+    zone = zone_of(person, plan.settings)
+    return isinstance(due_of(plan, event, event.member or event.profile, zone), Due)
+
+
 def _holds(
     rule: ExceptionRule, event: Occurrence, person: Person, passage: Enrollment, now: datetime
 ) -> bool:
-    if rule.event_type != event.type:
+    if not rule.hears(event):
         return False
     return rule.filter is None or rule.filter(event, person, passage.event, now).passed

@@ -6,8 +6,11 @@ from datetime import datetime
 from uuid import UUID
 
 from services.trigger.model import (
+    NO_DIGESTS,
     Assignment,
     Conversion,
+    DigestPlan,
+    DigestRecords,
     Effects,
     Enrollment,
     Enter,
@@ -26,10 +29,11 @@ from services.trigger.model import (
     Telling,
 )
 from services.trigger.rules.books import Book
+from services.trigger.rules.digests import Gathering, except_window, gather, undo
 from services.trigger.rules.exceptions import judge_exception, stopped
 from services.trigger.rules.gates import passed
 from services.trigger.rules.goals import judge_goals, reached_before
-from services.trigger.rules.recipients import Recipient, recipients_of
+from services.trigger.rules.recipients import Recipient, actor_of, recipients_of
 from services.trigger.rules.reentry import reentry_key_of
 from services.trigger.rules.triggers import enroll, judge_telling, judge_trigger
 from services.trigger.rules.variants import assign, assignment_of
@@ -44,6 +48,7 @@ class Ledger:
         known: Iterable[Enrollment],
         last_entries: Mapping[Key, datetime],
         history: History | None = None,
+        digests: DigestRecords = NO_DIGESTS,
     ) -> None:
         """Take what the store knows of every key that the events may touch."""
         self._passages: dict[Key, dict[UUID, Enrollment]] = {}
@@ -56,6 +61,7 @@ class Ledger:
         self._changed: dict[tuple[Key, UUID], Enrollment] = {}
         self._refusals: list[Refusal] = []
         self._tellings: list[Telling] = []
+        self.gathering = Gathering(digests)
         for passage in known:
             self._passages.setdefault(passage.key, {})[passage.event.uid] = passage
 
@@ -95,6 +101,9 @@ class Ledger:
         """Remember a passage that began or changed."""
         self._passages.setdefault(passage.key, {})[passage.event.uid] = passage
         self._changed[passage.key, passage.event.uid] = passage
+        if passage.digest_key is not None:
+            # Re-entry does not apply to what is gathered.
+            return
         last = self._last_entries.get(passage.key)
         if last is None or passage.entry_time > last:
             self._last_entries[passage.key] = passage.entry_time
@@ -119,6 +128,7 @@ class Ledger:
             tellings=tuple(self._tellings),
             assignments=tuple(self._assignments),
             conversions=tuple(self._conversions.values()),
+            digests=self.gathering.effects(),
         )
 
 
@@ -145,6 +155,8 @@ def judge_event(
         for plan in book.stopped_by(event)
         if _except(ledger, plan, event, people, now)
     }
+    for plan in book.undone_by(event):
+        _undo(ledger, plan, event, people, now)
     for plan in book.begun_by(event):
         if plan.campaign not in restarted:
             _trigger(ledger, plan, event, people, now)
@@ -158,6 +170,12 @@ def _except(
     gate: Gate | None = None
     judging = plan
     for passage in ledger.passages(plan.key(event.profile)):
+        if passage.digest_key is not None:
+            person = people[event.profile]
+            window = except_window(ledger.gathering, plan, event, person, passage, now=now)
+            if window is not None:
+                ledger.put(window)
+            continue
         match judge_exception(plan, event, people[event.profile], passage, now=now):
             case Leave():
                 pass
@@ -173,22 +191,44 @@ def _except(
         return False
     seen = "restarts the delay of an earlier one"
     gates = (passed("filter", "passed", now), passed("exception", seen, now))
+    person = people[event.profile]
     restarted = enroll(
         judging,
         event,
-        event.profile,
+        actor_of(event),
+        person,
         gates,
         entry_time=min(entries),
         now=now,
         # The campaign may be paused or over: the timer asks.
         at_once=False,
     )
-    person = people[event.profile]
-    restarted = replace(restarted, member=event.member, reentry_key=reentry_key_of(plan, event))
+    restarted = replace(restarted, reentry_key=reentry_key_of(plan, event))
     # What tells variants apart may be the event: it is asked of the one that counts by now.
     restarted = assign(plan, restarted, person, earlier=ledger.assigned(restarted.key), now=now)
     ledger.begin(plan, restarted, person)
     return True
+
+
+def _undo(
+    ledger: Ledger, plan: Plan, event: Occurrence, people: Mapping[str, Person], now: datetime
+) -> None:
+    for recipient in recipients_of(plan, event, people):
+        person = people.get(recipient.profile)
+        if plan.digest is None or person is None or not recipient.profile:
+            continue
+        key = plan.key(recipient.profile)
+        for window in undo(
+            ledger.gathering,
+            plan.digest,
+            event,
+            key,
+            person,
+            member=recipient.member,
+            passages=ledger.passages(key),
+            now=now,
+        ):
+            ledger.put(window)
 
 
 def _trigger(
@@ -218,7 +258,8 @@ def begin(
     """Judge whether an event begins a passage of one recipient."""
     key = plan.key(recipient.profile)
     passages = ledger.passages(key)
-    if any(passage.event.uid == event.uid for passage in passages):
+    known = any(passage.event.uid == event.uid for passage in passages)
+    if known or ledger.gathering.holds(key, event.uid):
         # An event id that came again after it was forgotten elsewhere: it has had its passage.
         return
     verdict = judge_trigger(
@@ -236,6 +277,40 @@ def begin(
     match verdict:
         case Enter(enrollment):
             assert person is not None, "nobody enters"
+            if enrollment.digest_key is not None and plan.digest is not None:
+                _gather(ledger, plan, plan.digest, replace(enrollment, broadcast=broadcast), person)
+                return
             ledger.begin(plan, replace(enrollment, broadcast=broadcast), person)
         case Refuse(refusal):
             ledger.refuse(replace(refusal, broadcast=broadcast))
+
+
+def _gather(
+    ledger: Ledger, plan: Plan, digest: DigestPlan, passage: Enrollment, person: Person
+) -> None:
+    now = passage.decide_time
+    found = gather(
+        ledger.gathering,
+        plan,
+        digest,
+        passage,
+        person,
+        passages=ledger.passages(passage.key),
+        now=now,
+    )
+    if isinstance(found, Gate):
+        ledger.refuse(
+            Refusal(
+                passage.key,
+                passage.event,
+                (*passage.gates, found),
+                now,
+                plan.version,
+                passage.member,
+                passage.broadcast,
+            )
+        )
+    elif found.event.uid == passage.event.uid:
+        ledger.begin(plan, found, person)
+    else:
+        ledger.put(found)

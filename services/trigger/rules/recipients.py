@@ -26,6 +26,11 @@ class Recipient:
         return "" if self.named == self.profile else self.named
 
 
+def actor_of(event: Occurrence) -> Recipient:
+    """Return who did it."""
+    return Recipient(event.profile, event.member or event.profile, "the event's own profile")
+
+
 @dataclass(frozen=True, slots=True)
 class Named:
     """The profile ids that an event names as recipients, and what was seen."""
@@ -62,8 +67,7 @@ def recipients_of(
         people: at least the recipients, by the id named.
     """
     if plan.recipient is RecipientKind.ACTOR:
-        own = event.profile
-        return (Recipient(own, event.member or own, "the event's own profile"),)
+        return (actor_of(event),)
     found = named_by(plan, event)
     if not found.ids:
         return (Recipient("", "", found.seen),)

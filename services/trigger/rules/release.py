@@ -1,6 +1,6 @@
 """May a message whose time has come go out, and what follows from throttle's word?"""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from datetime import datetime, timedelta
 
@@ -20,63 +20,66 @@ from services.trigger.model import (
     Stop,
     Suppressed,
     ThrottleVerdict,
+    WaitOn,
+    WindowSummary,
 )
+from services.trigger.rules.digests import summary_gate, waits_on
 from services.trigger.rules.exceptions import judge_exception
 from services.trigger.rules.gates import passed, refused
-from services.trigger.rules.triggers import exception_known, expiry
+from services.trigger.rules.timing import expiry, may_go, wait_on
+from services.trigger.rules.triggers import exception_known
 from services.trigger.rules.variants import message_of
 from services.trigger.rules.versions import plan_for, sent_out
+from services.trigger.rules.zones import zone_of
 
 # A bug is mended in minutes at best.
 _SET_BACK = timedelta(minutes=1)
 
 
 def judge_release(
-    plan: Plan | None, passage: Enrollment, person: Person, *, now: datetime
-) -> Release | Hold | Exit:
+    plan: Plan | None,
+    passage: Enrollment,
+    person: Person,
+    *,
+    now: datetime,
+    window: WindowSummary | None = None,
+) -> Release | Hold | WaitOn | Exit:
     """Ask again what was true when the passage began; nothing of it may still be.
 
-    The event's part is as it was; the campaign and the profile are of now.
+    The event's part is as it was; the campaign and the profile are of now, and so is the clock
+    by which local times and send windows are reckoned. Of a digest, whose passage comes with
+    what is left in its window, the latest event is asked about.
     """
-    gates = list(passage.gates)
-
-    def passes(name: str, *, holds: bool, seen: str) -> bool:
-        gates.append(Gate(name, holds, seen, now))
-        return holds
-
-    if plan is not None:
-        if sent_out(plan, passage):
-            passes("version", holds=False, seen=f"version {plan.past.exit_version} ends it")
-            return Exit(tuple(gates))
-        plan = plan_for(plan, passage)
-    state = plan.state if plan is not None else CampaignState.ARCHIVED
-    if state is CampaignState.PAUSED and now < passage.expire_time:
-        return Hold()
+    if plan is not None and sent_out(plan, passage):
+        seen = f"version {plan.past.exit_version} ends it"
+        return Exit((*passage.gates, refused("version", seen, now)))
+    plan = plan_for(plan, passage) if plan is not None else None
     # What expired while its campaign was paused is over all the same.
-    active = state in (CampaignState.ACTIVE, CampaignState.PAUSED)
-    if not passes("campaign_active", holds=active, seen=state.value) or plan is None:
+    if plan is not None and plan.state is CampaignState.PAUSED and now < passage.expire_time:
+        return Hold()
+    gates = list(passage.gates)
+    if not _all_pass(gates, _of_the_campaign(plan, passage, now)) or plan is None:
         return Exit(tuple(gates))
-    ended = plan.end_time is not None and now >= plan.end_time
-    if not passes("schedule", holds=not ended, seen="ended" if ended else "open"):
-        return Exit(tuple(gates))
-    expire = expiry(plan, passage.due_time)
-    if not passes("expiry", holds=now < expire, seen=f"expires {expire.isoformat()}"):
-        return Exit(tuple(gates))
-    if plan.filter is not None:
-        holds, seen = plan.filter(passage.event, person, None, now)
-        if not passes("filter", holds=holds, seen=seen):
-            return Exit(tuple(gates))
-    later = exception_known(plan, passage.event, person)
-    if plan.exceptions and not passes("exception", holds=not later, seen=later or "none since"):
+    zone = zone_of(person, plan.settings)
+    later = wait_on(plan, passage, zone, now=now)
+    if later is not None:
+        return later
+    longer = waits_on(plan, passage, zone, now=now)
+    if longer is not None:
+        return WaitOn(longer)
+    gates.extend(may_go(plan, zone, now=now))
+    if not _all_pass(gates, _of_the_person(plan, passage, person, now)):
         return Exit(tuple(gates))
     message, instead = message_of(plan, passage.variant, now=now)
     if instead is not None:
         gates.append(instead)
+    if passage.digest_key is not None and plan.digest is not None:
+        message = plan.digest.message or message
     return Release(
         replace(
             passage,
             state=EnrollmentState.SENDING,
-            expire_time=expire,
+            expire_time=expiry(plan, passage.due_time),
             gates=tuple(gates),
             campaign_version=plan.version,
             channel=message.channel,
@@ -87,15 +90,57 @@ def judge_release(
     )
 
 
+def _all_pass(gates: list[Gate], asked: Iterable[Gate]) -> bool:
+    """Put gates on record, up to the first that refuses."""
+    for gate in asked:
+        gates.append(gate)
+        if not gate.passed:
+            return False
+    return True
+
+
+def _of_the_campaign(plan: Plan | None, passage: Enrollment, now: datetime) -> Iterator[Gate]:
+    state = plan.state if plan is not None else CampaignState.ARCHIVED
+    active = state in (CampaignState.ACTIVE, CampaignState.PAUSED)
+    yield Gate("campaign_active", active, state.value, now)
+    if plan is None:
+        return
+    ended = plan.end_time is not None and now >= plan.end_time
+    yield Gate("schedule", not ended, "ended" if ended else "open", now)
+    expire = expiry(plan, passage.due_time)
+    yield Gate("expiry", now < expire, f"expires {expire.isoformat()}", now)
+
+
+def _of_the_person(
+    plan: Plan, passage: Enrollment, person: Person, now: datetime
+) -> Iterator[Gate]:
+    event = passage.event
+    if window is not None:
+        gates.append(summary_gate(window, now=now))
+        if window.latest is None:
+            return Exit(tuple(gates))
+        event = window.latest
+    if plan.filter is not None:
+        holds, seen = plan.filter(event, person, None, now)
+        yield Gate("filter", holds, seen, now)
+    if plan.exceptions:
+        since = exception_known(plan, event, person)
+        yield Gate("exception", not since, since or "none since", now)
+
+
 def asks_for_events(plan: Plan | None, passage: Enrollment, person: Person) -> bool:
     """Say whether exceptions may have been missed that only their events can tell.
 
     Of a person whose events come in several places of the log, one may have been judged before
     the passage was there to be stopped. What an exception without a filter was, the profile says.
     """
-    if plan is None or not (plan.elsewhere or person.members or passage.member):
+    if plan is None:
         return False
     plan = plan_for(plan, passage)
+    if any(rule.early for rule in plan.exceptions):
+        return True
+    if not (plan.elsewhere or person.members or passage.member):
+        return False
     return any(
         rule.filter is not None or rule.event_type == plan.trigger_type for rule in plan.exceptions
     )
@@ -147,7 +192,12 @@ def after_throttle(passage: Enrollment, verdict: ThrottleVerdict, *, now: dateti
 
 
 def judge_owed(
-    plan: Plan | None, passage: Enrollment, person: Person, *, now: datetime
+    plan: Plan | None,
+    passage: Enrollment,
+    person: Person,
+    *,
+    now: datetime,
+    window: WindowSummary | None = None,
 ) -> Release | Exit:
     """Judge a send that a worker left behind: it may be out already, or wait since long.
 
@@ -156,10 +206,10 @@ def judge_owed(
     """
     if plan is not None and plan.state is CampaignState.PAUSED:
         plan = replace(plan, state=CampaignState.ACTIVE)
-    match judge_release(plan, passage, person, now=now):
+    match judge_release(plan, passage, person, now=now, window=window):
         case Exit() as verdict:
             return verdict
-        case Release() | Hold():
+        case Release() | Hold() | WaitOn():
             return Release(passage)
 
 

@@ -18,7 +18,9 @@ from services.trigger.model import (
 )
 from services.trigger.rules.exceptions import judge_exception, stopped
 from services.trigger.rules.gates import passed, refused
+from services.trigger.rules.recipients import actor_of
 from services.trigger.rules.triggers import enroll, reentry
+from services.trigger.rules.versions import plan_for
 
 _GONE = (EnrollmentState.SENDING, EnrollmentState.SENT)
 
@@ -116,7 +118,8 @@ class _Story:
         if passage is None:
             # Only in the place of what waits: nothing that was refused begins after all.
             if any(one.state is EnrollmentState.WAITING for one in restarted):
-                self._told[event.uid] = self._enrolled(event, min(entries))
+                plan = plan_for(self._plan, restarted[-1])
+                self._told[event.uid] = self._enrolled(plan, event, min(entries))
                 self._unheard.add(event.uid)
             return
         # Something may have come between it and what it restarted: then it begins anew.
@@ -159,18 +162,18 @@ class _Story:
             self._waited.discard(uid)
         return restarted
 
-    def _enrolled(self, event: Occurrence, entry_time: datetime) -> Enrollment:
+    def _enrolled(self, plan: Plan, event: Occurrence, entry_time: datetime) -> Enrollment:
         gates = (passed("filter", "passed", self._now), self._restarts())
-        enrolled = enroll(
-            self._plan,
+        return enroll(
+            plan,
             event,
-            event.profile,
+            actor_of(event),
+            self._person,
             gates,
             entry_time=entry_time,
             now=self._now,
             at_once=False,
         )
-        return replace(enrolled, member=event.member)
 
     def _keep(self, passage: Enrollment, entry_time: datetime, *, restarts: bool) -> None:
         if restarts and passage.state is EnrollmentState.WAITING:

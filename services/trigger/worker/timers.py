@@ -28,8 +28,15 @@ from services.trigger.model import (
     Person,
     Plan,
     Release,
+    WaitOn,
 )
-from services.trigger.rules import asks_for_events, judge_release, set_back, stopped_meanwhile
+from services.trigger.rules import (
+    asks_for_events,
+    judge_release,
+    plan_for,
+    set_back,
+    stopped_meanwhile,
+)
 from services.trigger.store import CatalogueChanged, EnrollmentStore, PositionStore
 from services.trigger.worker.catalogue import Catalogue, Catalogues
 from services.trigger.worker.partitions import Partitions
@@ -296,7 +303,9 @@ class Timers:
                 queries[_name(passage)] = EventQuery(
                     passage.key.workspace,
                     passage.key.profile,
-                    frozenset(rule.event_type for rule in plan.exceptions),
+                    frozenset(
+                        rule.event_type for rule in plan_for(plan, passage).exceptions
+                    ),
                     passage.event.occur_time,
                 )
         if not queries:
@@ -330,15 +339,15 @@ def _judged(
     """Return the passage as it is to stand, now that its time has come."""
     try:
         verdict = judge_release(plan, passage, person, now=now)
-        if plan is not None and events and isinstance(verdict, Release):
+        if plan is not None and events and isinstance(verdict, Release | WaitOn):
             verdict = stopped_meanwhile(plan, passage, events, person, now=now) or verdict
     except Exception:  # one passage must not stop all timers
         metrics.WORKER_FAILURES.labels(worker="timers").inc()
         log.exception("passage_not_judged", campaign=passage.key.campaign)
         return set_back(passage, now=now)
     match verdict:
-        case Release(released):
-            return released
+        case Release(after) | WaitOn(after):
+            return after
         case Hold():
             return replace(passage, wake_time=None)
         case Exit(gates):

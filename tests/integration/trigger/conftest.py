@@ -17,8 +17,19 @@ from mesh.settings import load
 from services.trigger.__main__ import MIGRATIONS
 from services.trigger.clients import Delivery, Peers, Profile, Throttle
 from services.trigger.config import WorkerSettings
-from services.trigger.servicer import CampaignServicer, DecisionServicer, QuarantineServicer
-from services.trigger.store import CampaignStore, EnrollmentStore, QuarantineStore, RecordStore
+from services.trigger.servicer import (
+    CampaignServicer,
+    DecisionServicer,
+    QuarantineServicer,
+    RegionServicer,
+)
+from services.trigger.store import (
+    CampaignStore,
+    EnrollmentStore,
+    QuarantineStore,
+    RecordStore,
+    RegionStore,
+)
 from services.trigger.worker import Worker
 from tests.integration.trigger.house import PARTITIONS, FakeClock, House
 from tests.integration.trigger.peers import memory_peers
@@ -69,6 +80,7 @@ async def house(migrated_url: str, redis_url: str) -> AsyncIterator[House]:
             settings=settings,
             campaigns=CampaignServicer(CampaignStore(database), enrollments, tokens, clock),
             decisions=DecisionServicer(RecordStore(database), tokens),
+            regions=RegionServicer(RegionStore(database), tokens, clock),
             quarantine=QuarantineServicer(QuarantineStore(database), tokens, clock),
             worker=worker,
         )
@@ -76,8 +88,9 @@ async def house(migrated_url: str, redis_url: str) -> AsyncIterator[House]:
 
 async def _empty(database: Database) -> None:
     async with database.connection() as connection:
-        await connection.execute(
-            "TRUNCATE campaigns, replies, log_positions, workers, enrollments, entries,"
-            " decisions, quarantine, identities, notices, settings"
+        tables: str = await connection.fetchval(
+            "SELECT string_agg(quote_ident(tablename), ', ') FROM pg_tables"
+            " WHERE schemaname = 'trigger' AND tablename NOT IN ('catalogue', 'schema_migrations')"
         )
+        await connection.execute(f"TRUNCATE {tables}")
         await connection.execute("UPDATE catalogue SET version = version + 1")
