@@ -138,7 +138,7 @@ async def test_an_exception_stops_what_still_waits_for_a_slow_receiver(
     world: World, misbehave: Misbehave
 ) -> None:
     """So many are in flight to one host at once; the others wait in delivery's hands."""
-    await misbehave(Fault(kind=Kind.STALL, target=f"/{world.workspace}", seconds=6.0))
+    await misbehave(Fault(kind=Kind.STALL, target=f"/{world.workspace}", seconds=9.0))
     bought = ExceptionEvent(event_type="bought")
     await world.campaign("cart", "cart_filled", delay=0.1, exceptions=[bought])
     people = [f"p{number}" for number in range(60)]
