@@ -7,6 +7,7 @@ from beckon.trigger.v1 import (
     campaign_service_pb2_grpc,
     decision_service_pb2_grpc,
     quarantine_service_pb2_grpc,
+    region_service_pb2_grpc,
     settings_service_pb2_grpc,
 )
 
@@ -22,6 +23,7 @@ from services.trigger.servicer import (
     CampaignServicer,
     DecisionServicer,
     QuarantineServicer,
+    RegionServicer,
     SettingsServicer,
 )
 from services.trigger.store import (
@@ -29,6 +31,7 @@ from services.trigger.store import (
     EnrollmentStore,
     QuarantineStore,
     RecordStore,
+    RegionStore,
     SettingsStore,
 )
 from services.trigger.worker import Worker
@@ -64,6 +67,7 @@ async def main(config: Config) -> None:
         decisions = DecisionServicer(RecordStore(database), tokens)
         quarantine = QuarantineServicer(QuarantineStore(database), tokens, clock)
         settings = SettingsServicer(SettingsStore(database), clock)
+        regions = RegionServicer(RegionStore(database), tokens, clock)
 
         async def log_answers() -> None:
             await event_log.oldest_unread({0: START})
@@ -94,6 +98,12 @@ async def main(config: Config) -> None:
                         settings, s
                     ),
                     "beckon.trigger.v1.SettingsService",
+                ),
+                Service(
+                    lambda s: region_service_pb2_grpc.add_RegionServiceServicer_to_server(
+                        regions, s
+                    ),
+                    "beckon.trigger.v1.RegionService",
                 ),
             ],
             checks={"postgres": database.ping, "log": log_answers},

@@ -16,7 +16,7 @@ from pyproj import Geod
 from shapely import Geometry, LineString, MultiPoint, Point, Polygon, STRtree
 from shapely.affinity import translate
 
-from mesh.errors import InvalidArgument, invalid_field
+from mesh.errors import invalid_field
 from services.trigger.model import Places, StoredRegion
 
 _EARTH = Geod(ellps="WGS84")
@@ -75,15 +75,17 @@ def regions_at(index: Index, latitude: float, longitude: float) -> frozenset[int
 
 def check_polygon(points: Sequence[Region.Point]) -> None:
     """Raise InvalidArgument, saying where, unless points are the corners of a polygon."""
-    ring = unrolled(points)
-    polygon = Polygon(ring)
-    if not polygon.is_valid:
-        word, _, where = shapely.is_valid_reason(polygon).partition("[")
-        raise _crosses_itself(word, where)
-    if not polygon.area:
-        raise invalid_field(
-            _POLYGON_FIELD, "all lie on one line: there is nothing in it", reason="area"
-        )
+    polygon = Polygon(unrolled(points))
+    if polygon.is_valid:
+        return
+    # As `Self-intersection[13.4 52.5]`; a line that has no inside folds back on itself.
+    _, _, where = shapely.is_valid_reason(polygon).partition("[")
+    longitude, latitude = (float(one) for one in where.rstrip("]").split()[:2])
+    raise invalid_field(
+        _POLYGON_FIELD,
+        f"cross or touch their own line at latitude {latitude:g}, longitude {_rolled(longitude):g}",
+        reason="self_intersection",
+    )
 
 
 def unrolled(points: Sequence[Region.Point]) -> list[tuple[float, float]]:
@@ -107,17 +109,6 @@ def unrolled(points: Sequence[Region.Point]) -> list[tuple[float, float]]:
             reason="round",
         )
     return ring[:-1]
-
-
-def _crosses_itself(word: str, where: str) -> InvalidArgument:
-    if not where:
-        return invalid_field(_POLYGON_FIELD, f"are no polygon: {word.lower()}", reason="shape")
-    longitude, latitude = (float(one) for one in where.rstrip("]").split()[:2])
-    return invalid_field(
-        _POLYGON_FIELD,
-        f"cross or touch their own line at latitude {latitude:g}, longitude {_rolled(longitude):g}",
-        reason="self_intersection",
-    )
 
 
 def _rolled(longitude: float) -> float:

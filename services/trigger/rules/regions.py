@@ -6,7 +6,7 @@ from datetime import datetime
 from json import dumps
 from uuid import UUID, uuid5
 
-from services.trigger.model import Occurrence, Places, Presence
+from services.trigger.model import Occurrence, Places, Plan, Presence
 
 LOCATION_REPORTED = "location_reported"
 REGION_ENTERED = "region_entered"
@@ -29,6 +29,15 @@ class Walk:
     """What follows from an event, by its uid: exits, then entries, each by the region's id."""
     unreadable: int = 0
     """Reports that tell no place."""
+
+
+def regions_named_by(plan: Plan) -> frozenset[str]:
+    """Return the ids of the regions whose borders a campaign listens to, or did for some yet."""
+    named: frozenset[str] = frozenset()
+    for one in (plan, *plan.past.plans.values()):
+        if one.match is not None and one.trigger_type in (REGION_ENTERED, REGION_EXITED):
+            named |= one.match.values
+    return named
 
 
 def walk(

@@ -3,6 +3,13 @@
 from services.trigger.servicer.campaigns import CampaignServicer
 from services.trigger.servicer.decisions import DecisionServicer
 from services.trigger.servicer.quarantine import QuarantineServicer
+from services.trigger.servicer.regions import RegionServicer
 from services.trigger.servicer.settings import SettingsServicer
 
-__all__ = ["CampaignServicer", "DecisionServicer", "QuarantineServicer", "SettingsServicer"]
+__all__ = [
+    "CampaignServicer",
+    "DecisionServicer",
+    "QuarantineServicer",
+    "RegionServicer",
+    "SettingsServicer",
+]

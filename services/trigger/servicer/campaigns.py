@@ -16,9 +16,12 @@ from mesh.pages import PageTokens, page_size
 from mesh.postgres import Connection
 from mesh.replies import answer_once
 from services.trigger.convert.campaigns import state_of, stored_spec, to_campaign
-from services.trigger.model import CampaignState, StoredCampaign
+from services.trigger.convert.versions import to_in_flight
+from services.trigger.model import CampaignState, InFlight, StoredCampaign
 from services.trigger.servicer.checks import check_campaign
-from services.trigger.store import CampaignStore, EnrollmentStore
+from services.trigger.servicer.region_checks import require_regions, require_still
+from services.trigger.servicer.versions import Versions
+from services.trigger.store import CampaignStore, EnrollmentStore, RegionStore, VersionStore
 
 _DRAFT, _ACTIVE = CampaignState.DRAFT.value, CampaignState.ACTIVE.value
 _PAUSED, _ARCHIVED = CampaignState.PAUSED.value, CampaignState.ARCHIVED.value
@@ -31,6 +34,8 @@ class CampaignServicer(rpc.CampaignServiceServicer):
     ) -> None:
         self._store = store
         self._enrollments = enrollments
+        self._regions = RegionStore(store.database)
+        self._versions = Versions(store, VersionStore(store.database), tokens, clock)
         self._tokens = tokens
         self._clock = clock
 
@@ -73,17 +78,19 @@ class CampaignServicer(rpc.CampaignServiceServicer):
             if request.validate_only:
                 if await self._store.get(connection, workspace, request.campaign_id):
                     raise _exists(name)
+                await require_regions(self._regions, connection, workspace, request.campaign)
                 return to_campaign(campaign)
 
             async def create() -> Campaign:
-                if not await self._store.insert(connection, campaign):
+                await require_regions(self._regions, connection, workspace, request.campaign)
+                if not await self._versions.create(connection, campaign):
                     raise _exists(name)
                 return to_campaign(campaign)
 
             return await answer_once(connection, request, Campaign, create)
 
     async def UpdateCampaign(self, request: pb.UpdateCampaignRequest, context: object) -> Campaign:
-        workspace, _ = parse_name(request.campaign.name, "campaigns", field="campaign.name")
+        in_flight = to_in_flight(request.in_flight)
         async with self._store.database.connection() as connection:
 
             async def update() -> Campaign:
@@ -92,23 +99,45 @@ class CampaignServicer(rpc.CampaignServiceServicer):
                 _check_etag(stored, request.campaign.etag)
                 current = to_campaign(stored)
                 changed, _ = apply_update(current, request.campaign, request.update_mask)
-                check_campaign(changed, workspace)
-                spec = stored_spec(changed)
-                if spec == stored.spec:
-                    return current
-                new = replace(
-                    stored,
-                    spec=spec,
-                    version=stored.version + 1,
-                    update_time=self._clock.now(),
-                )
-                if request.validate_only:
+                new = self._changed(stored, changed, in_flight)
+                await require_regions(self._regions, connection, stored.workspace, changed)
+                if new.version == stored.version or request.validate_only:
                     return to_campaign(new)
-                return to_campaign(await self._store.update(connection, new))
+                return to_campaign(await self._change(connection, new, in_flight))
 
             if request.validate_only:
                 return await update()
-            return await answer_once(connection, request, Campaign, update)
+            updated = await answer_once(connection, request, Campaign, update)
+        await self._versions.send_out(updated, in_flight)
+        return updated
+
+    async def RollbackCampaign(
+        self, request: pb.RollbackCampaignRequest, context: object
+    ) -> Campaign:
+        in_flight = to_in_flight(request.in_flight)
+        version = await self._versions.get(request.name, request.version)
+        async with self._store.database.transaction() as connection:
+            stored = await self._get(connection, request.name, lock=True)
+            _allow(stored, _KEPT)
+            _check_etag(stored, request.etag)
+            content = to_campaign(replace(stored, spec=version.spec))
+            new = self._changed(stored, content, in_flight)
+            await require_regions(self._regions, connection, stored.workspace, content)
+            if new.version == stored.version:
+                return to_campaign(new)
+            rolled_back = to_campaign(await self._change(connection, new, in_flight))
+        await self._versions.send_out(rolled_back, in_flight)
+        return rolled_back
+
+    async def ListCampaignVersions(
+        self, request: pb.ListCampaignVersionsRequest, context: object
+    ) -> pb.ListCampaignVersionsResponse:
+        return await self._versions.list(request, self._read)
+
+    async def GetCampaignTraffic(
+        self, request: pb.GetCampaignTrafficRequest, context: object
+    ) -> pb.CampaignTraffic:
+        return await self._versions.traffic(await self._read(request.name))
 
     async def LaunchCampaign(self, request: pb.LaunchCampaignRequest, context: object) -> Campaign:
         return await self._move(request.name, to=_ACTIVE, allowed=(_DRAFT, _PAUSED))
@@ -128,9 +157,13 @@ class CampaignServicer(rpc.CampaignServiceServicer):
             if stored.state == to:
                 return to_campaign(stored)
             _allow(stored, allowed)
+            if to == _ACTIVE:
+                await require_still(
+                    self._regions, connection, stored.workspace, to_campaign(stored)
+                )
             launched = stored.launch_time or (now if to == _ACTIVE else None)
             moved = replace(stored, state=to, update_time=now, launch_time=launched)
-            moved = await self._store.update(connection, moved)
+            moved = await self._versions.move(connection, moved)
         if to != _PAUSED:
             # Those who were held go on as their time comes, and all others leave an archived
             # campaign now. Should this not come to its end, the worker wakes the held ones, and
@@ -139,6 +172,24 @@ class CampaignServicer(rpc.CampaignServiceServicer):
         if to == _ARCHIVED:
             await self._enrollments.wake_all(moved.workspace, moved.campaign, now)
         return to_campaign(moved)
+
+    def _changed(
+        self, stored: StoredCampaign, content: Campaign, in_flight: InFlight
+    ) -> StoredCampaign:
+        """Return a campaign with other content, as it is to stand; itself, if it is no other."""
+        check_campaign(content, stored.workspace)
+        spec = stored_spec(content)
+        return stored if spec == stored.spec else self._versions.changed(stored, spec, in_flight)
+
+    async def _change(
+        self, connection: Connection, new: StoredCampaign, in_flight: InFlight
+    ) -> StoredCampaign:
+        """Write a campaign's new content, in the transaction that has locked it."""
+        return await self._versions.change(connection, new, in_flight)
+
+    async def _read(self, name: str) -> StoredCampaign:
+        async with self._store.database.connection() as connection:
+            return await self._get(connection, name)
 
     async def _get(
         self, connection: Connection, name: str, *, lock: bool = False

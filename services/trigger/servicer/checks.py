@@ -10,6 +10,7 @@ from services.trigger.convert.beginnings import check_beginning
 from services.trigger.convert.campaigns import filters_of
 from services.trigger.convert.goals import check_goals
 from services.trigger.convert.regions import check_crossing
+from services.trigger.convert.schedules import check_audience
 from services.trigger.convert.times import from_timestamp
 from services.trigger.convert.variants import check_variants, variant_messages
 
@@ -28,6 +29,7 @@ def check_campaign(campaign: Campaign, workspace: str) -> None:
     for field, message in (("campaign.message", campaign.message), *variant_messages(campaign)):
         _check_message(field, message, workspace)
     check_crossing(campaign, workspace)
+    check_audience(campaign, workspace)
     _check_times(campaign)
     check_beginning(campaign, workspace)
     if campaign.HasField("recipient") and campaign.exceptions:

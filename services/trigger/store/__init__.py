@@ -8,6 +8,7 @@ from services.trigger.store.notices import NoticeStore, Owed
 from services.trigger.store.positions import PositionStore
 from services.trigger.store.quarantine import QuarantineStore
 from services.trigger.store.records import RecordStore
+from services.trigger.store.regions import RegionStore
 from services.trigger.store.settings import SettingsStore
 from services.trigger.store.turns import (
     Before,
@@ -17,6 +18,7 @@ from services.trigger.store.turns import (
     LostPartition,
     TurnStore,
 )
+from services.trigger.store.versions import VersionStore
 
 __all__ = [
     "Before",
@@ -33,7 +35,9 @@ __all__ = [
     "PositionStore",
     "QuarantineStore",
     "RecordStore",
+    "RegionStore",
     "SettingsStore",
     "TurnStore",
+    "VersionStore",
     "refusals_of",
 ]

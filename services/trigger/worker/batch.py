@@ -1,6 +1,6 @@
 """What a turn works on, and what it becomes."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from uuid import UUID
@@ -81,3 +81,7 @@ class Judged:
     guarded: Mapping[Key, Before]
     turns: Mapping[int, int]
     """`Known.turns` of what it was judged by."""
+    heard: Sequence[Item] = ()
+    """The events, each with what follows from it, as they were judged."""
+    unreadable: int = 0
+    """Reports of locations that tell no place on earth."""

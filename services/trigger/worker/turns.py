@@ -230,7 +230,7 @@ class Turns:
                 thorough = True
             else:
                 if self._sample_below is not None:
-                    record_turn(items, judged.effects, begun, judged_at)
+                    record_turn(judged.heard, judged.effects, begun, judged_at)
                 self._outcomes.tell(judged)
                 return True
         raise LostPartition

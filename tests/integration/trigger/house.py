@@ -21,7 +21,12 @@ from mesh.server import Stopping
 from services.trigger.clients import Peers
 from services.trigger.config import WorkerSettings
 from services.trigger.convert.times import to_timestamp
-from services.trigger.servicer import CampaignServicer, DecisionServicer, QuarantineServicer
+from services.trigger.servicer import (
+    CampaignServicer,
+    DecisionServicer,
+    QuarantineServicer,
+    RegionServicer,
+)
 from services.trigger.store import Known, TurnStore
 from services.trigger.worker import Worker
 from tests.integration.trigger.peers import MemoryPeers
@@ -56,6 +61,7 @@ class House:
     settings: WorkerSettings
     campaigns: CampaignServicer
     decisions: DecisionServicer
+    regions: RegionServicer
     quarantine: QuarantineServicer
     worker: Worker
     stopping: Stopping = field(default_factory=Stopping)
