@@ -2,12 +2,13 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, time, timedelta
+from datetime import datetime, timedelta
 from uuid import UUID
 
 from services.trigger.model.events import Occurrence
 from services.trigger.model.keys import Key
 from services.trigger.model.predicates import Predicate
+from services.trigger.model.timing import LocalTime
 from services.trigger.model.variants import Message
 
 
@@ -28,11 +29,9 @@ class SlidingWindow:
 
 @dataclass(frozen=True, slots=True)
 class CalendarWindow:
-    """Until the recipient's clock next shows a time on one of some days."""
+    """Until the recipient's clock next shows a time."""
 
-    local_time: time
-    weekdays: frozenset[int]
-    """1 (Monday) to 7; none: every day."""
+    local_time: LocalTime
 
 
 Window = FixedWindow | SlidingWindow | CalendarWindow
@@ -146,6 +145,8 @@ class DigestEffects:
     added: tuple[DigestItem, ...] = ()
     removed: tuple[DigestItem, ...] = ()
     undos: tuple[DigestUndo, ...] = ()
+    heard: frozenset[UUID] = frozenset()
+    """Events that take others out, as far as what was added was judged with them."""
 
 
 NO_DIGESTS = DigestRecords()

@@ -1,10 +1,10 @@
 """Which campaigns does an event concern?"""
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
-from services.trigger.model import Occurrence, Plan, RecipientKind
+from services.trigger.model import ExceptionRule, Occurrence, Plan, RecipientKind
 
 _Plans = Mapping[str, tuple[Plan, ...]]
 
@@ -21,6 +21,8 @@ class Book:
     """By the types of their exceptions."""
     goals: _Plans = field(default_factory=dict)
     """By the types of their goals."""
+    undos: _Plans = field(default_factory=dict)
+    """By the types of what takes back what their digests gather."""
 
     def begun_by(self, event: Occurrence) -> tuple[Plan, ...]:
         """Return the campaigns that the event may begin."""
@@ -37,11 +39,16 @@ class Book:
 
     def stopped_by(self, event: Occurrence) -> tuple[Plan, ...]:
         """Return the campaigns whose passages the event may stop."""
-        return self.exceptions.get(event.type, ())
+        plans = self.exceptions.get(event.type, ())
+        return tuple(one for one in plans if any(map(_hearing(event), exceptions_of(one))))
 
     def aimed_at(self, event: Occurrence) -> tuple[Plan, ...]:
         """Return the campaigns whose goals the event may reach."""
         return self.goals.get(event.type, ())
+
+    def undone_by(self, event: Occurrence) -> tuple[Plan, ...]:
+        """Return the campaigns of whose digests the event may take something out."""
+        return self.undos.get(event.type, ())
 
 
 def make_book(plans: Iterable[Plan]) -> Book:
@@ -52,6 +59,7 @@ def make_book(plans: Iterable[Plan]) -> Book:
     )
     exceptions: dict[str, list[Plan]] = defaultdict(list)
     goals: dict[str, list[Plan]] = defaultdict(list)
+    undos: dict[str, list[Plan]] = defaultdict(list)
     for plan in plans:
         if plan.recipient is RecipientKind.AUDIENCE:
             # No event of the log begins it, whatever its type.
@@ -65,6 +73,8 @@ def make_book(plans: Iterable[Plan]) -> Book:
             exceptions[type_].append(plan)
         for type_ in {goal.event_type for goal in plan.goals}:
             goals[type_].append(plan)
+        if plan.digest is not None and plan.digest.undo is not None:
+            undos[plan.digest.undo.event_type].append(plan)
     return Book(
         _frozen(triggers),
         {
@@ -73,13 +83,23 @@ def make_book(plans: Iterable[Plan]) -> Book:
         },
         _frozen(exceptions),
         goals=_frozen(goals),
+        undos=_frozen(undos),
     )
 
 
 def exception_types(plan: Plan) -> set[str]:
     """Return the types of the exceptions of all versions by which somebody may go."""
+    return {rule.event_type for rule in exceptions_of(plan)}
+
+
+def exceptions_of(plan: Plan) -> list[ExceptionRule]:
+    """Return the exceptions of all versions by which somebody may go."""
     versions = (plan, *plan.past.plans.values())
-    return {rule.event_type for version in versions for rule in version.exceptions}
+    return [rule for version in versions for rule in version.exceptions]
+
+
+def _hearing(event: Occurrence) -> Callable[[ExceptionRule], bool]:
+    return lambda rule: rule.hears(event)
 
 
 def _frozen(plans: Mapping[str, list[Plan]]) -> _Plans:

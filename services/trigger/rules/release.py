@@ -68,7 +68,7 @@ def judge_release(
     if longer is not None:
         return WaitOn(longer)
     gates.extend(may_go(plan, zone, now=now))
-    if not _all_pass(gates, _of_the_person(plan, passage, person, now)):
+    if not _all_pass(gates, _of_the_person(plan, passage, person, window, now)):
         return Exit(tuple(gates))
     message, instead = message_of(plan, passage.variant, now=now)
     if instead is not None:
@@ -112,14 +112,16 @@ def _of_the_campaign(plan: Plan | None, passage: Enrollment, now: datetime) -> I
 
 
 def _of_the_person(
-    plan: Plan, passage: Enrollment, person: Person, now: datetime
+    plan: Plan,
+    passage: Enrollment,
+    person: Person,
+    window: WindowSummary | None,
+    now: datetime,
 ) -> Iterator[Gate]:
     event = passage.event
     if window is not None:
-        gates.append(summary_gate(window, now=now))
-        if window.latest is None:
-            return Exit(tuple(gates))
-        event = window.latest
+        yield summary_gate(window, now=now)
+        event = window.latest or event
     if plan.filter is not None:
         holds, seen = plan.filter(event, person, None, now)
         yield Gate("filter", holds, seen, now)
@@ -134,7 +136,8 @@ def asks_for_events(plan: Plan | None, passage: Enrollment, person: Person) -> b
     Of a person whose events come in several places of the log, one may have been judged before
     the passage was there to be stopped. What an exception without a filter was, the profile says.
     """
-    if plan is None:
+    if plan is None or passage.digest_key is not None:
+        # Of a digest exceptions are judged event by event, as they come.
         return False
     plan = plan_for(plan, passage)
     if any(rule.early for rule in plan.exceptions):
