@@ -1,0 +1,214 @@
+"""Planned times: as a naive count of minutes says, on the nights clocks change too."""
+
+from datetime import UTC, date, datetime, timedelta
+from itertools import islice
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import pytest
+from beckon.trigger.v1.campaign_service_pb2 import Audience, Campaign, Schedule, Trigger
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from mesh.errors import InvalidArgument
+from services.trigger.convert.schedules import check_audience, to_schedule, with_audience
+from services.trigger.model import Plan
+from services.trigger.rules import next_planned
+from services.trigger.rules.schedules import recipient_base
+from tests.unit.trigger.builders import a_plan, an_occurrence
+
+LAUNCHED = datetime(2026, 1, 1, 12, tzinfo=UTC)
+EVERYONE = Audience(everyone=True)
+ZONES = ["UTC", "America/New_York", "Europe/Berlin", "Australia/Lord_Howe", "Asia/Kolkata"]
+
+
+def scheduled(**times: Any) -> Plan:
+    trigger = Trigger(schedule=Schedule(audience=EVERYONE, **times))
+    return with_audience(a_plan(), Campaign(trigger=trigger))
+
+
+def times(plan: Plan, count: int, launched: datetime = LAUNCHED) -> list[datetime]:
+    found: list[datetime] = []
+    after: datetime | None = None
+    while len(found) < count:
+        planned = next_planned(plan, launched=launched, after=after)
+        if planned is None:
+            break
+        after = planned.start_time
+        found.append(after)
+    return found
+
+
+def naive(civil: datetime, zone: str) -> datetime:
+    """The first instant whose clock shows at least that, counted minute by minute."""
+    moment = civil.replace(tzinfo=UTC) - timedelta(hours=15)
+    shown = ZoneInfo(zone)
+    while moment.astimezone(shown).replace(tzinfo=None) < civil:
+        moment += timedelta(minutes=1)
+    return moment
+
+
+def test_without_a_time_it_goes_out_at_launch_and_never_again() -> None:
+    assert times(scheduled(), 3) == [LAUNCHED]
+
+
+def test_once_is_once() -> None:
+    plan = scheduled(date_time="2026-02-01T09:00", time_zone="Europe/Berlin")
+
+    assert times(plan, 3) == [datetime(2026, 2, 1, 8, tzinfo=UTC)]
+
+
+def test_a_rule_counts_from_its_first_time() -> None:
+    plan = scheduled(date_time="2026-01-05T09:00", recurrence="FREQ=WEEKLY;BYDAY=MO;COUNT=3")
+
+    assert [one.date() for one in times(plan, 9)] == [
+        date(2026, 1, 5),
+        date(2026, 1, 12),
+        date(2026, 1, 19),
+    ]
+
+
+def test_the_31st_of_a_short_month_is_no_day_of_a_rule() -> None:
+    plan = scheduled(date_time="2026-01-31T09:00", recurrence="FREQ=MONTHLY")
+
+    assert [one.date() for one in times(plan, 3)] == [
+        date(2026, 1, 31),
+        date(2026, 3, 31),
+        date(2026, 5, 31),
+    ]
+
+
+def test_the_last_day_of_each_month_can_be_said() -> None:
+    plan = scheduled(date_time="2026-01-31T09:00", recurrence="FREQ=MONTHLY;BYMONTHDAY=-1")
+
+    assert [one.day for one in times(plan, 3)] == [31, 28, 31]
+
+
+def test_a_time_before_launch_is_over() -> None:
+    plan = scheduled(cron="0 9 * * *")
+
+    assert times(plan, 1) == [datetime(2026, 1, 2, 9, tzinfo=UTC)]
+
+
+def test_nothing_is_planned_before_the_start_or_from_the_end_on() -> None:
+    trigger = Trigger(schedule=Schedule(audience=EVERYONE, cron="0 9 * * *"))
+    plan = with_audience(
+        a_plan(
+            start_time=datetime(2026, 2, 1, tzinfo=UTC), end_time=datetime(2026, 2, 3, tzinfo=UTC)
+        ),
+        Campaign(trigger=trigger),
+    )
+
+    assert times(plan, 9) == [
+        datetime(2026, 2, 1, 9, tzinfo=UTC),
+        datetime(2026, 2, 2, 9, tzinfo=UTC),
+    ]
+
+
+@example(zone="America/New_York", minute=30, hour=2, day=date(2026, 3, 7))
+@example(zone="America/New_York", minute=30, hour=1, day=date(2026, 10, 31))
+@example(zone="Australia/Lord_Howe", minute=15, hour=2, day=date(2026, 10, 3))
+@given(
+    zone=st.sampled_from(ZONES),
+    minute=st.integers(0, 59),
+    hour=st.integers(0, 23),
+    day=st.dates(date(2026, 1, 2), date(2027, 12, 1)),
+)
+def test_a_daily_time_is_the_first_instant_that_shows_it(
+    zone: str, minute: int, hour: int, day: date
+) -> None:
+    plan = scheduled(cron=f"{minute} {hour} * * *", time_zone=zone)
+    launched = naive(datetime(day.year, day.month, day.day), zone)  # noqa: DTZ001 — civil
+
+    civil = datetime(day.year, day.month, day.day, hour, minute)  # noqa: DTZ001 — civil
+    expected = [naive(civil + timedelta(days=days), zone) for days in range(4)]
+
+    assert times(plan, 4, launched) == expected
+
+
+@pytest.mark.parametrize("zone", ZONES)
+def test_hourly_times_are_an_hour_apart_or_the_clock_was_moved(zone: str) -> None:
+    plan = scheduled(cron="0 * * * *", time_zone=zone)
+    for launched in (datetime(2026, 3, 7, tzinfo=UTC), datetime(2026, 10, 31, tzinfo=UTC)):
+        found = times(plan, 60, launched)
+        gaps = {later - one for one, later in zip(found, islice(found, 1, None), strict=False)}
+        assert found == sorted(set(found))
+        assert gaps <= {timedelta(hours=1), timedelta(hours=2), timedelta(minutes=30),
+                        timedelta(minutes=90)}  # fmt: skip
+
+
+def test_by_the_recipients_clock_it_begins_where_the_day_is_first() -> None:
+    plan = scheduled(date_time="2026-12-01T09:00", recipient_time=True)
+
+    assert times(plan, 2) == [datetime(2026, 11, 30, 19, tzinfo=UTC)]
+
+
+@given(
+    zone=st.sampled_from(ZONES),
+    hour=st.integers(0, 23),
+    day=st.dates(date(2026, 1, 2), date(2027, 12, 1)),
+)
+def test_it_is_due_when_her_clock_shows_it_and_never_before_it_begins(
+    zone: str, hour: int, day: date
+) -> None:
+    civil = datetime(day.year, day.month, day.day, hour)  # noqa: DTZ001 — civil
+    shown = civil.isoformat(timespec="minutes")
+    plan = scheduled(date_time=shown, recipient_time=True)
+    planned = next_planned(plan, launched=datetime(2025, 1, 1, tzinfo=UTC), after=None)
+    assert planned is not None
+    event = an_occurrence("schedule", at=planned.start_time, planned_time=planned.civil)
+
+    due = recipient_base(plan, event, zone)
+
+    assert due == naive(civil, zone)
+    assert due >= planned.start_time
+
+
+@pytest.mark.parametrize(
+    ("times", "says"),
+    [
+        ({"cron": "*/30 * * * *"}, "oftener than hourly"),
+        ({"cron": "0 9 * *"}, "4 fields"),
+        ({"cron": "0 25 * * *"}, "Bad hour"),
+        ({"recurrence": "FREQ=DAILY"}, "date_time"),
+        ({"date_time": "2026-02-30T09:00"}, "no time of any day"),
+        ({"date_time": "2026-02-01T09:00", "recurrence": "FREQ=MINUTELY"}, "oftener than hourly"),
+        (
+            {"date_time": "2026-02-01T09:00", "recurrence": "FREQ=DAILY;BYMINUTE=0,30"},
+            "oftener than hourly",
+        ),
+        ({"date_time": "2026-02-01T09:00", "recurrence": "FREQ=SOMETIMES"}, "FREQ must be one of"),
+        ({"date_time": "2026-02-01T09:00", "recurrence": "FREQ=DAILY;BYDAY=XX"}, "recurrence"),
+        (
+            {"date_time": "2026-02-01T09:00", "recurrence": "DTSTART:20260101\nFREQ=DAILY"},
+            "one rule",
+        ),
+        (
+            {"date_time": "2026-02-01T09:00", "recurrence": "FREQ=DAILY", "cron": "0 9 * * *"},
+            "cannot be set with recurrence",
+        ),
+        ({"recipient_time": True}, "needs date_time or cron"),
+        ({"cron": "0 9 * * *", "time_zone": "Europe/Atlantis"}, "no IANA time zone"),
+    ],
+)
+def test_what_makes_no_times_is_refused_with_the_reason(times: dict[str, Any], says: str) -> None:
+    with pytest.raises(InvalidArgument) as refused:
+        to_schedule(Schedule(audience=EVERYONE, **times))
+
+    told = [f"{one.field} {one.description}" for one in refused.value.violations]
+    assert says in str(told)
+    assert "campaign.trigger.schedule." in str(told)
+
+
+def test_a_rule_that_never_holds_ends_and_does_not_hang() -> None:
+    plan = scheduled(date_time="2026-02-01T09:00", recurrence="FREQ=DAILY;BYMONTH=2;BYMONTHDAY=30")
+
+    assert len(times(plan, 3)) == 1
+
+
+def test_an_audience_of_another_workspace_is_refused() -> None:
+    audience = Audience(segment="workspaces/other/segments/gold")
+    campaign = Campaign(trigger=Trigger(schedule=Schedule(audience=audience)))
+
+    with pytest.raises(InvalidArgument):
+        check_audience(campaign, "acme")
