@@ -19,7 +19,9 @@ from services.trigger.model import (
 from services.trigger.rules.exceptions import judge_exception, stopped
 from services.trigger.rules.gates import passed, refused
 from services.trigger.rules.recipients import actor_of
+from services.trigger.rules.reentry import reentry_key_of
 from services.trigger.rules.triggers import enroll, reentry
+from services.trigger.rules.variants import assign
 from services.trigger.rules.versions import plan_for
 
 _GONE = (EnrollmentState.SENDING, EnrollmentState.SENT)
@@ -41,8 +43,9 @@ def unite(
     events: Iterable[Occurrence],
     person: Person,
     *,
-    entries: Sequence[tuple[str, datetime]] = (),
+    entries: Sequence[tuple[str, datetime, str]] = (),
     before: Mapping[str, str] | None = None,
+    arm: str = "",
     now: datetime,
 ) -> United:
     """Judge the passages of one campaign as if their people had been one all along.
@@ -57,11 +60,13 @@ def unite(
         passages: all of the person, under the id she goes by now.
         events: what she did under any id since the first of them, of exception types.
         person: how she stands, united.
-        entries: (id, latest entry) of passages that are not kept any more.
+        entries: (id, latest entry, value by which re-entry is asked apart) of passages that are not
+            kept any more.
         before: under which id those went until now that were united with others already.
+        arm: which variant the hash gave any of them first; empty: none.
         now: when it is judged.
     """
-    story = _Story(plan, person, entries, before or {}, now)
+    story = _Story(plan, person, entries, before or {}, arm, now)
     begun = {one.event.uid: one for one in sorted(passages, key=lambda one: _order(one.event))}
     story.prepare(begun.values())
     steps: dict[UUID, Occurrence] = {one.uid: one for one in events}
@@ -84,14 +89,16 @@ class _Story:
         self,
         plan: Plan,
         person: Person,
-        entries: Sequence[tuple[str, datetime]],
+        entries: Sequence[tuple[str, datetime, str]],
         before: Mapping[str, str],
+        arm: str,
         now: datetime,
     ) -> None:
         self._plan = plan
         self._person = person
         self._entries = entries
         self._before = before
+        self._arm = arm
         self._now = now
         self._told: dict[UUID, Enrollment] = {}
         self._refusals: list[Refusal] = []
@@ -164,7 +171,7 @@ class _Story:
 
     def _enrolled(self, plan: Plan, event: Occurrence, entry_time: datetime) -> Enrollment:
         gates = (passed("filter", "passed", self._now), self._restarts())
-        return enroll(
+        enrolled = enroll(
             plan,
             event,
             actor_of(event),
@@ -174,6 +181,8 @@ class _Story:
             now=self._now,
             at_once=False,
         )
+        enrolled = replace(enrolled, reentry_key=reentry_key_of(plan, event))
+        return assign(plan, enrolled, self._person, earlier=self._arm, now=self._now)
 
     def _keep(self, passage: Enrollment, entry_time: datetime, *, restarts: bool) -> None:
         if restarts and passage.state is EnrollmentState.WAITING:
@@ -202,9 +211,14 @@ class _Story:
 
     def _others(self, passage: Enrollment, *, own: bool) -> list[tuple[str, datetime]]:
         """Return the entries so far under other ids; its `own` were asked about when it began."""
-        entries = [(one.origin, one.entry_time) for one in self._told.values()]
+        entries = [(one.origin, one.entry_time, one.reentry_key) for one in self._told.values()]
         mine = self._party(passage.origin)
-        return [one for one in (*self._entries, *entries) if own or self._party(one[0]) != mine]
+        apart = bool(self._plan.reentry_property)
+        return [
+            (origin, at)
+            for origin, at, value in (*self._entries, *entries)
+            if (own or self._party(origin) != mine) and (not apart or value == passage.reentry_key)
+        ]
 
     def _party(self, origin: str) -> str:
         return self._before.get(origin, origin)
@@ -241,6 +255,7 @@ class _Story:
             if (
                 one.state in _GONE
                 and self._party(one.origin) != self._party(passage.origin)
+                and (not self._plan.reentry_property or one.reentry_key == passage.reentry_key)
                 and one.entry_time >= passage.entry_time
                 and not reentry(self._plan, one.entry_time, passage.entry_time)[1]
             ):

@@ -1,6 +1,7 @@
 """What trigger remembers, in PostgreSQL."""
 
 from services.trigger.store.admissions import refusals_of
+from services.trigger.store.backfills import Backfill, BackfillStore
 from services.trigger.store.campaigns import CampaignStore
 from services.trigger.store.enrollments import EnrollmentStore
 from services.trigger.store.identities import Gathered, IdentityStore
@@ -19,8 +20,11 @@ from services.trigger.store.turns import (
     TurnStore,
 )
 from services.trigger.store.versions import VersionStore
+from services.trigger.store.watches import WatchStore
 
 __all__ = [
+    "Backfill",
+    "BackfillStore",
     "Before",
     "CampaignStore",
     "CatalogueChanged",
@@ -39,5 +43,6 @@ __all__ = [
     "SettingsStore",
     "TurnStore",
     "VersionStore",
+    "WatchStore",
     "refusals_of",
 ]

@@ -3,14 +3,15 @@
 # ruff: noqa: S608 — statements are put together from constants of this file only
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import asyncpg
 
 from mesh.postgres import Connection, Database
-from services.trigger.model import Settings, StoredCampaign
+from services.trigger.model import Settings, StoredCampaign, StoredVersion
 from services.trigger.store.announcing import announce
 from services.trigger.store.settings import settings_of
+from services.trigger.store.versions import earlier_versions
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,6 +23,8 @@ class Loaded:
     campaigns: list[StoredCampaign]
     settings: Mapping[str, Settings]
     """By workspace; of those that have set any."""
+    earlier: list[StoredVersion] = field(default_factory=list)
+    """Versions before the newest by which somebody may still go."""
 
 
 class CampaignStore:
@@ -81,7 +84,8 @@ class CampaignStore:
         """Write a campaign that the transaction has locked; return it with its new revision."""
         await connection.execute(
             "UPDATE campaigns SET state = $3, spec = $4, version = $5, revision = $6,"
-            " update_time = $7, launch_time = $8 WHERE workspace = $1 AND campaign = $2",
+            " update_time = $7, launch_time = $8, migrate_version = $9, exit_version = $10"
+            " WHERE workspace = $1 AND campaign = $2",
             campaign.workspace,
             campaign.campaign,
             campaign.state,
@@ -90,6 +94,8 @@ class CampaignStore:
             campaign.revision + 1,
             campaign.update_time,
             campaign.launch_time,
+            campaign.migrate_version,
+            campaign.exit_version,
         )
         await announce(connection)
         return replace(campaign, revision=campaign.revision + 1)
@@ -111,10 +117,12 @@ class CampaignStore:
                 list(states),
             )
             settings = await connection.fetch("SELECT * FROM settings")
+            earlier = await earlier_versions(connection, states)
         return Loaded(
             version=version,
             campaigns=[_campaign(row) for row in rows],
             settings={row["workspace"]: settings_of(row).settings for row in settings},
+            earlier=earlier,
         )
 
 

@@ -10,7 +10,7 @@ from mesh.errors import MeshError
 from mesh.eventlog import EventLog
 from mesh.postgres import Database
 from mesh.server import Stopping
-from services.trigger.store import EnrollmentStore, PositionStore, QuarantineStore
+from services.trigger.store import EnrollmentStore, PositionStore, QuarantineStore, VersionStore
 from services.trigger.worker.partitions import Partitions
 
 log = structlog.get_logger(__name__)
@@ -45,6 +45,7 @@ class Housekeeping:
         self._partitions = partitions
         self._log = log_
         self._clock = clock
+        self._versions = VersionStore(database)
         self._retention = retention
         self._log_retention = log_retention
         self._every = every
@@ -80,7 +81,13 @@ class Housekeeping:
 
     async def sweep(self) -> None:
         """Delete what is past its time, and let those go on whose campaign goes on."""
-        for step in (self._wake, self._forget, self._forget_replies, self._trim):
+        for step in (
+            self._wake,
+            self._forget,
+            self._forget_replies,
+            self._drop_versions,
+            self._trim,
+        ):
             try:
                 await step()
             except MeshError as error:
@@ -101,6 +108,9 @@ class Housekeeping:
     async def _forget_replies(self) -> None:
         async with self._database.connection() as connection:
             await replies.forget(connection)
+
+    async def _drop_versions(self) -> None:
+        await self._versions.drop_unused(self._clock.now())
 
     async def _trim(self) -> None:
         """Let go of what was judged a retention ago, by the position of then."""

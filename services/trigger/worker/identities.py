@@ -28,7 +28,7 @@ from services.trigger.model import (
     Person,
     Plan,
 )
-from services.trigger.rules import United, unite
+from services.trigger.rules import United, exception_types, unite
 from services.trigger.store import Conflict, Gathered, IdentityStore, Owed
 from services.trigger.worker.catalogue import Catalogues
 
@@ -161,7 +161,7 @@ class Identities:
         person: Person,
         gathered: Gathered,
     ) -> United:
-        types = {rule.event_type for rule in plan.exceptions}
+        types = exception_types(plan)
         since = min(one.event.occur_time for one in passages)
         return unite(
             plan,
@@ -169,8 +169,11 @@ class Identities:
             [one for one in events if one.type in types and one.occur_time >= since],
             person,
             entries=[
-                (origin, at) for name, origin, at in gathered.entries if name == plan.campaign
+                (origin, at, value)
+                for name, origin, at, value in gathered.entries
+                if name == plan.campaign
             ],
+            arm=gathered.assigned.get(plan.campaign, ""),
             before={member: profile for member, (profile, _) in gathered.known.items()},
             now=self._clock.now(),
         )
@@ -179,7 +182,7 @@ class Identities:
         self, identity: Identity, plans: Sequence[Plan], gathered: Gathered
     ) -> list[Occurrence]:
         """Return what the person did since the first trigger that would have been an exception."""
-        types = frozenset(rule.event_type for plan in plans for rule in plan.exceptions)
+        types = frozenset(type_ for plan in plans for type_ in exception_types(plan))
         if not types:
             return []
         since = min(one.event.occur_time for one in gathered.passages)
