@@ -47,8 +47,11 @@ class Gathered:
     """The ids that their passages may be under."""
     passages: tuple[Enrollment, ...]
     """Of campaigns in which something is under way, by the id they are to go by."""
-    entries: tuple[tuple[str, str, datetime], ...]
-    """(campaign, id, latest entry) of what is not kept any more."""
+    entries: tuple[tuple[str, str, datetime, str], ...]
+    """(campaign, id, latest entry, value by which re-entry is asked apart) of what is not kept any
+    more."""
+    assigned: Mapping[str, str]
+    """Campaign → the arm that any of them was given first."""
     revisions: Mapping[tuple[Key, bytes], int]
     """Of the passages, by the key that they have yet."""
 
@@ -97,7 +100,13 @@ class IdentityStore:
                 now,
             )
             entries = await connection.fetch(
-                f"SELECT campaign, {_ORIGIN} AS origin, entry_time FROM entries WHERE {_OF_PEOPLE}",
+                f"SELECT campaign, {_ORIGIN} AS origin, entry_time, reentry_key FROM entries"
+                f" WHERE {_OF_PEOPLE}",
+                *_people(identity, members, sources),
+            )
+            arms = await connection.fetch(
+                "SELECT DISTINCT ON (campaign) campaign, variant FROM assignments"
+                f" WHERE {_OF_PEOPLE} ORDER BY campaign, assign_time, member",
                 *_people(identity, members, sources),
             )
         found = [enrollment_of(row) for row in rows]
@@ -106,7 +115,11 @@ class IdentityStore:
             members,
             sources,
             tuple(_moved(one, identity.profile) for one in found),
-            tuple((row["campaign"], row["origin"], row["entry_time"]) for row in entries),
+            tuple(
+                (row["campaign"], row["origin"], row["entry_time"], row["reentry_key"])
+                for row in entries
+            ),
+            {row["campaign"]: row["variant"] for row in arms},
             {(one.key, one.event.uid.bytes): one.revision for one in found},
         )
 
@@ -178,7 +191,7 @@ class IdentityStore:
                 f" AND state IN ({_SENDING}, {_CANCELING})",
                 *people,
             )
-            for table in ("enrollments", "decisions", "entries"):
+            for table in ("enrollments", "decisions", "entries", "assignments"):
                 status = await connection.execute(
                     f"DELETE FROM {table} WHERE {_OF_PEOPLE}", *people
                 )
@@ -235,7 +248,7 @@ async def _kept(connection: Connection, workspace: str, members: Collection[str]
         " UNION ".join(
             f"SELECT profile FROM {table} WHERE workspace = $1 AND member <> ''"
             " AND member = ANY($2::text[])"
-            for table in ("enrollments", "decisions", "entries", "identities")
+            for table in ("enrollments", "decisions", "entries", "identities", "assignments")
         ),
         workspace,
         list(members),
@@ -303,6 +316,18 @@ async def _move(
         " GROUP BY workspace, campaign, origin, reentry_key"
         " ON CONFLICT (workspace, profile, campaign, member, reentry_key) DO UPDATE"
         " SET entry_time = greatest(entries.entry_time, excluded.entry_time)",
+        *arguments,
+    )
+    await connection.execute(
+        "WITH gone AS (DELETE FROM assignments"
+        f" WHERE {_OF_PEOPLE} AND profile <> $4 RETURNING *, {_ORIGIN} AS origin)"
+        " INSERT INTO assignments AS a (workspace, profile, campaign, member, variant, split,"
+        " assign_time) SELECT DISTINCT ON (campaign, origin) workspace, $4, campaign,"
+        " CASE WHEN origin = $4 THEN '' ELSE origin END, variant, split, assign_time"
+        " FROM gone ORDER BY campaign, origin, assign_time"
+        " ON CONFLICT (workspace, profile, campaign, member) DO UPDATE"
+        " SET variant = excluded.variant, split = excluded.split,"
+        " assign_time = excluded.assign_time WHERE excluded.assign_time < a.assign_time",
         *arguments,
     )
 

@@ -282,7 +282,7 @@ def test_a_message_on_its_way_is_called_back_by_what_the_other_id_did() -> None:
 def test_an_entry_that_is_not_kept_any_more_still_counts() -> None:
     plan = a_plan(delay=DELAY)
     [cart] = told([Step("a1", "cart_filled", 0, 1)])
-    entered = [("ana", NOW - timedelta(days=100))]
+    entered = [("ana", NOW - timedelta(days=100), "")]
 
     united = unite(plan, [a_passage(cart, plan, WAITING)], [], a_person(), entries=entered, now=NOW)
 
