@@ -514,7 +514,7 @@ class Inactivity(_message.Message):
     """
     @_builtins.property
     def duration(self) -> _duration_pb2.Duration:
-        """How long nothing was heard of her: 1 minute to 400 days."""
+        """How long nothing was heard of her: 1 second to 400 days."""
 
     def __init__(
         self,
@@ -579,7 +579,7 @@ class RegionCrossing(_message.Message):
 
     @_builtins.property
     def duration(self) -> _duration_pb2.Duration:
-        """For `KIND_DWELL` only: 1 minute to 7 days."""
+        """For `KIND_DWELL` only: 1 second to 7 days."""
 
     def __init__(
         self,
@@ -615,7 +615,7 @@ class Interaction(_message.Message):
     @_builtins.property
     def ignored_for(self) -> _duration_pb2.Duration:
         """Absent: begins with the receipt. Else begins so long after the message was
-        sent, if no such receipt of that delivery came till then: 1 minute to 400
+        sent, if no such receipt of that delivery came till then: 1 second to 400
         days.
         """
 
@@ -1067,7 +1067,7 @@ class Goal(_message.Message):
     """Numeric property to sum up, as `total`. Empty: only counted."""
     @_builtins.property
     def window(self) -> _duration_pb2.Duration:
-        """How long after entry: 1 minute to 30 days. Default 7 days."""
+        """How long after entry: 1 second to 30 days. Default 7 days."""
 
     def __init__(
         self,
@@ -1107,7 +1107,7 @@ class Digest(_message.Message):
         MOST_FIELD_NUMBER: _builtins.int
         @_builtins.property
         def pause(self) -> _duration_pb2.Duration:
-            """1 minute to 7 days."""
+            """1 second to 7 days."""
 
         @_builtins.property
         def most(self) -> _duration_pb2.Duration:
@@ -1208,7 +1208,7 @@ class Digest(_message.Message):
     """
     @_builtins.property
     def fixed(self) -> _duration_pb2.Duration:
-        """From the first event on: 1 minute to 31 days."""
+        """From the first event on: 1 second to 31 days."""
 
     @_builtins.property
     def sliding(self) -> Global___Digest.Sliding:
