@@ -21,6 +21,7 @@ from services.trigger.convert.goals import goal_filters, to_goals
 from services.trigger.convert.regions import with_crossing
 from services.trigger.convert.schedules import with_audience
 from services.trigger.convert.times import from_duration, from_timestamp, to_timestamp
+from services.trigger.convert.timing import to_timing
 from services.trigger.convert.variants import to_variants, variant_filters
 from services.trigger.model import (
     CampaignState,
@@ -134,6 +135,7 @@ def to_plan(stored: StoredCampaign, contexts: Contexts) -> Plan:
         recipient_property=campaign.recipient.event_property,
         include_actor=campaign.recipient.include_actor,
         delay=from_duration(campaign.delay),
+        timing=to_timing(campaign),
         exceptions=tuple(
             ExceptionRule(one.event_type, _predicate(one.filter, contexts, with_trigger=True))
             for one in campaign.exceptions

@@ -17,9 +17,11 @@ from services.trigger.model import (
     Deferred,
     Enrollment,
     Person,
+    Settings,
     Suppressed,
     ThrottleVerdict,
 )
+from services.trigger.rules import zone_of
 
 
 def _channel_of(number: int) -> Channel.ValueType:
@@ -45,8 +47,8 @@ def trace_context(passage: Enrollment) -> TraceContext:
     )
 
 
-def to_send(passage: Enrollment, person: Person) -> Send:
-    """Return what throttle is asked about."""
+def to_send(passage: Enrollment, person: Person, settings: Settings) -> Send:
+    """Return what throttle is asked about, by the settings of the workspace."""
     key = passage.key
     return Send(
         send_id=send_uid(key.campaign, passage.origin, passage.event.uid, passage.channel).bytes,
@@ -54,7 +56,7 @@ def to_send(passage: Enrollment, person: Person) -> Send:
         channel=_channel_of(passage.channel),
         campaign=format_name(key.workspace, "campaigns", key.campaign),
         critical=passage.critical,
-        time_zone=person.time_zone,
+        time_zone=zone_of(person, settings),
         expire_time=to_timestamp(passage.expire_time),
         trace=trace_context(passage),
     )

@@ -12,6 +12,7 @@ from services.trigger.convert.goals import check_goals
 from services.trigger.convert.regions import check_crossing
 from services.trigger.convert.schedules import check_audience
 from services.trigger.convert.times import from_timestamp
+from services.trigger.convert.timing import check_timing
 from services.trigger.convert.variants import check_variants, variant_messages
 
 # The schema knows more ways to reach people than delivery has providers for.
@@ -31,6 +32,7 @@ def check_campaign(campaign: Campaign, workspace: str) -> None:
     check_crossing(campaign, workspace)
     check_audience(campaign, workspace)
     _check_times(campaign)
+    check_timing(campaign)
     check_beginning(campaign, workspace)
     if campaign.HasField("recipient") and campaign.exceptions:
         own = [one for one in campaign.exceptions if one.event_type == campaign.trigger.event_type]

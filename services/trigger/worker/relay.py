@@ -237,7 +237,11 @@ class Relay:
             return
         try:
             start = self._clock.now()
-            asked = [to_send(*send) for send in sends]
+            catalogue = self._catalogues.current
+            asked = [
+                to_send(passage, person, catalogue.settings(passage.key.workspace))
+                for passage, person in sends
+            ]
             verdicts = await self._again(stopping, lambda: self._peers.throttle.reserve(asked))
             end = self._clock.now()
             allowed = [
