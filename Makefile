@@ -10,7 +10,7 @@ READY := $(VENV)/.ready
 BENCH_READY := $(VENV)/.ready-bench
 K8S_READY := $(VENV)/.ready-k8s
 # What mypy reads; ruff reads everything but gen/ and third_party/.
-CODE := $(wildcard mesh services stack cli tests bench tools)
+CODE := $(wildcard mesh services simulator stack cli tests bench tools)
 # Narrows what runs: `make test T=tests/unit/throttle`, `make bench ONLY=ingest`, `make chaos KILLS=300`.
 T ?= tests
 ONLY ?=

@@ -16,12 +16,14 @@ from cli.commands import (
     inbox,
     messages,
     migrate,
+    plan,
     profiles,
     quarantine,
     relations,
     segments,
     subscriptions,
     templates,
+    test,
     trace,
     traits,
     up,
@@ -56,7 +58,9 @@ def _options(
 
 up.add_to(app)
 demo.add_to(app)
+plan.add_to(app)
 apply.add_to(app)
+test.add_to(app)
 trace.add_to(app)
 migrate.add_to(app)
 for name, group in {

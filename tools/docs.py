@@ -26,6 +26,7 @@ from google.protobuf.descriptor_pb2 import (
 from prometheus_client.metrics import MetricWrapperBase
 
 from cli.manifests import schema
+from cli.scenarios import schema as scenario_schema
 from mesh import metrics
 from mesh.settings import Setting, settings_of, size
 from stack import plan
@@ -74,12 +75,18 @@ def pages() -> Mapping[Path, str]:
     """Return every generated page."""
     made = {"config": config(), "errors": errors(), "metrics": metrics_page(), "api": api()}
     written = {DOCS / f"{name}.md": GENERATED + text for name, text in made.items()}
-    return written | {DOCS / "schema" / "beckon.schema.json": manifests()}
+    schemas = {"beckon.schema.json": manifests(), "scenario.schema.json": scenarios()}
+    return written | {DOCS / "schema" / name: text for name, text in schemas.items()}
 
 
 def manifests() -> str:
     """Return the schema of manifests, as read from the protos as they are now."""
     return schema.text(schema.build(schema.read_comments(schema.PROTOS)))
+
+
+def scenarios() -> str:
+    """Return the schema of scenario files, with that of the manifests in them."""
+    return schema.text(scenario_schema.build(schema.read_comments(schema.PROTOS)))
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

@@ -54,7 +54,13 @@ class Document:
     @property
     def title(self) -> str:
         """For people: `Campaign abandoned-cart`."""
-        return f"{self.kind.name} {self.id}"
+        return f"{self.kind.name} {self.id}".rstrip()
+
+    @property
+    def name(self) -> str:
+        """Of the resource."""
+        name: str = self.message.name  # type: ignore[attr-defined]
+        return name
 
     def place_of(self, path: str) -> Place:
         """Return where a field stands; the nearest around it, if it is not written itself."""
@@ -78,6 +84,20 @@ def decode_files(
     return found
 
 
+def decode_node(
+    node: yaml.MappingNode,
+    file: Path,
+    *,
+    workspace: str,
+    variables: Mapping[str, str],
+    faults: Faults,
+) -> Document | None:
+    """Return the document that a node of a file describes; None, and faults, if it does not."""
+    begun = len(faults.found)
+    document = _Decoder(file, workspace, variables, faults).decode(node)
+    return None if len(faults.found) > begun else document
+
+
 class _Decoder:
     def __init__(
         self, file: Path, workspace: str, variables: Mapping[str, str], faults: Faults
@@ -98,7 +118,7 @@ class _Decoder:
         state = self._state(kind, own.get("state"))
         message = kind.type()
         self._fill(message, node, "", ours=kind)
-        message.name = f"workspaces/{self._workspace}/{kind.collection}/{identifier}"  # type: ignore[attr-defined]
+        message.name = kind.name_of(self._workspace, identifier)  # type: ignore[attr-defined]
         document = Document(
             kind=kind,
             id=identifier,
@@ -125,6 +145,10 @@ class _Decoder:
         return KINDS[text]
 
     def _id(self, kind: Kind, document: yaml.Node, node: yaml.Node | None) -> str:
+        if kind.singleton:
+            if node is not None:
+                self._fault(node, f"id: {kind.name} have none: a workspace has one of them")
+            return ""
         if node is None:
             self._fault(document, f"`id` is missing; expected {kind.id_form}")
             return ""
@@ -373,6 +397,8 @@ class _Decoder:
         names = [*(_OWN if ours is not None else ()), *known]
         if ours is not None and not ours.states:
             names.remove("state")
+        if ours is not None and ours.singleton:
+            names.remove("id")
         self._fault(node, f"{key}: no such field{_guess(key, names)}; known: {', '.join(names)}")
 
     def _validate(self, document: Document) -> None:

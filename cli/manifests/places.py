@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from cli.problems import Detail, Problem
+from cli.problems import REFUSED, Detail, Problem
 
 
 class Place(NamedTuple):
@@ -40,8 +40,12 @@ class Faults:
         if fault not in self.found:
             self.found.append(fault)
 
-    def require_none(self) -> None:
+    def require_none(self, *, so: str = "nothing was applied", exit_code: int = REFUSED) -> None:
         """Refuse what has faults.
+
+        Args:
+            so: what follows from them.
+            exit_code: of the command.
 
         Raises:
             Problem: Listing them all, in the order of the files.
@@ -51,7 +55,8 @@ class Faults:
         found = sorted(self.found, key=lambda fault: fault.place)
         count = "1 fault" if len(found) == 1 else f"{len(found)} faults"
         raise Problem(
-            f"{count} in the files; nothing was applied",
+            f"{count} in the files; {so}",
             reason="MANIFEST_INVALID",
             details=[Detail(str(fault.place), fault.text) for fault in found],
+            exit_code=exit_code,
         )

@@ -10,7 +10,7 @@ ROOT = Path(__file__).resolve().parents[2]
 SERVICES = ("ingest", "profile", "trigger", "throttle", "delivery")
 ROOMS = {"__init__", "__main__", "config", "model", "rules", "convert", "store", "servicer"}
 MAY_HAVE = {"worker", "clients", "providers", "render", "migrations", "__pycache__"}
-CODE = ("mesh", "services", "stack", "cli", "tests", "bench", "tools")
+CODE = ("mesh", "services", "simulator", "stack", "cli", "tests", "bench", "tools")
 PURE = ("rules", "model")
 
 

@@ -1,0 +1,1 @@
+"""Scenario files: read with places, played by the simulator, reported as tests are."""
