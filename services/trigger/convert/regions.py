@@ -20,6 +20,7 @@ from services.trigger.model import (
     Seen,
     StoredRegion,
 )
+from services.trigger.rules.exceptions import DWELL
 from services.trigger.rules.regions import REGION_ENTERED, REGION_EXITED
 
 COLLECTION = "regions"
@@ -100,7 +101,7 @@ def with_crossing(plan: Plan, crossing: RegionCrossing) -> Plan:
     return replace(
         plan,
         dwell=dwell,
-        exceptions=(*plan.exceptions, ExceptionRule(REGION_EXITED, _leaves(dwell), gate="dwell")),
+        exceptions=(*plan.exceptions, ExceptionRule(REGION_EXITED, _leaves(dwell), gate=DWELL)),
     )
 
 

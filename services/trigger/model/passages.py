@@ -76,6 +76,10 @@ class Enrollment:
     slot_time: datetime | None = None
     """When the campaign's rate lets it go. None: not asked yet, or there is no rate."""
 
+    dwelling: bool = False
+    """Whether it waits for her to have been in a region long enough, or ended as she left before:
+    then she never entered, as far as re-entry is concerned."""
+
     @property
     def origin(self) -> str:
         """The id it was begun under."""

@@ -2,12 +2,27 @@
 
 from services.trigger.rules.asking import ask_of_entry, ask_of_goals, looks_back
 from services.trigger.rules.books import Book, exception_types, make_book
+from services.trigger.rules.digests import (
+    Group,
+    ask_of_gathering,
+    ask_of_undo,
+    groups_of,
+    is_open,
+    summary_of,
+)
 from services.trigger.rules.exceptions import judge_exception, orphaned
+from services.trigger.rules.experiments import judge_goal, lift_evidence, ratio_alarm
 from services.trigger.rules.goals import judge_goals, latest
 from services.trigger.rules.ledger import Ledger, begin, judge_event
 from services.trigger.rules.recipients import Recipient, named_by, recipients_of
 from services.trigger.rules.reentry import reentry_key_of
-from services.trigger.rules.regions import LOCATION_REPORTED, Walk, regions_named_by, walk
+from services.trigger.rules.regions import (
+    LOCATION_REPORTED,
+    Walk,
+    left_unnoticed,
+    regions_named_by,
+    walk,
+)
 from services.trigger.rules.release import (
     after_cancel,
     after_throttle,
@@ -34,6 +49,7 @@ from services.trigger.rules.zones import known_zone, zone_of
 __all__ = [
     "LOCATION_REPORTED",
     "Book",
+    "Group",
     "Ledger",
     "Recipient",
     "Share",
@@ -43,20 +59,27 @@ __all__ = [
     "after_change",
     "after_throttle",
     "ask_of_entry",
+    "ask_of_gathering",
     "ask_of_goals",
+    "ask_of_undo",
     "asks_for_events",
     "assign",
     "begin",
     "drawn",
     "exception_types",
+    "groups_of",
+    "is_open",
     "judge_event",
     "judge_exception",
+    "judge_goal",
     "judge_goals",
     "judge_owed",
     "judge_release",
     "judge_trigger",
     "known_zone",
     "latest",
+    "left_unnoticed",
+    "lift_evidence",
     "looks_back",
     "make_book",
     "make_variants",
@@ -65,6 +88,7 @@ __all__ = [
     "next_planned",
     "orphaned",
     "plan_for",
+    "ratio_alarm",
     "recipients_of",
     "reentry_key_of",
     "regions_named_by",
@@ -72,6 +96,7 @@ __all__ = [
     "set_back",
     "share",
     "stopped_meanwhile",
+    "summary_of",
     "unite",
     "version_after",
     "walk",

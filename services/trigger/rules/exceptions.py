@@ -21,6 +21,14 @@ from services.trigger.rules.timing import due_of
 from services.trigger.rules.versions import plan_for, sent_out
 from services.trigger.rules.zones import zone_of
 
+DWELL = "dwell"
+"""The gate of whether she stayed."""
+IGNORED = "ignored"
+"""The gate of whether she let a message be."""
+DATE = "date"
+"""The gate of whether her date is as it was."""
+# Whose passage ends by these has not entered by the event that began it.
+_NOT_ENTERED = frozenset({DWELL, IGNORED, DATE})
 _OPEN = (EnrollmentState.WAITING, EnrollmentState.SENDING, EnrollmentState.SENT)
 
 
@@ -68,6 +76,7 @@ def stopped(passage: Enrollment, gate: Gate) -> Enrollment:
         state=EnrollmentState.EXITED if waits else EnrollmentState.CANCELING,
         gates=(*passage.gates, gate),
         wake_time=passage.wake_time or passage.due_time,
+        dwelling=passage.dwelling and gate.name in _NOT_ENTERED,
     )
 
 

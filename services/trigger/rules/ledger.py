@@ -13,6 +13,7 @@ from services.trigger.model import (
     DigestRecords,
     Effects,
     Enrollment,
+    EnrollmentState,
     Enter,
     Gate,
     History,
@@ -35,6 +36,7 @@ from services.trigger.rules.gates import passed
 from services.trigger.rules.goals import judge_goals, reached_before
 from services.trigger.rules.recipients import Recipient, actor_of, recipients_of
 from services.trigger.rules.reentry import reentry_key_of
+from services.trigger.rules.replanning import planned_anew
 from services.trigger.rules.triggers import enroll, judge_telling, judge_trigger
 from services.trigger.rules.variants import assign, assignment_of
 from services.trigger.rules.versions import plan_for
@@ -76,7 +78,15 @@ class Ledger:
 
     def last_entry(self, key: Key, value: str | None = None) -> datetime | None:
         """Return the latest entry, of all time; only those for a value where one is given."""
-        return self._last_entries.get(key) if value is None else self._entries.get((key, value))
+        last = self._last_entries.get(key) if value is None else self._entries.get((key, value))
+        dwelling = (
+            one.entry_time
+            for one in self._passages.get(key, {}).values()
+            if one.dwelling
+            and one.state is EnrollmentState.WAITING
+            and value in (None, one.reentry_key)
+        )
+        return max((*dwelling, *(() if last is None else (last,))), default=None)
 
     def assigned(self, key: Key) -> str:
         """Return which arm somebody was given first; empty: none yet."""
@@ -101,8 +111,8 @@ class Ledger:
         """Remember a passage that began or changed."""
         self._passages.setdefault(passage.key, {})[passage.event.uid] = passage
         self._changed[passage.key, passage.event.uid] = passage
-        if passage.digest_key is not None:
-            # Re-entry does not apply to what is gathered.
+        if passage.digest_key is not None or passage.dwelling:
+            # Re-entry does not apply to what is gathered; who may leave yet has not entered.
             return
         last = self._last_entries.get(passage.key)
         if last is None or passage.entry_time > last:
@@ -262,6 +272,10 @@ def begin(
     if known or ledger.gathering.holds(key, event.uid):
         # An event id that came again after it was forgotten elsewhere: it has had its passage.
         return
+    if plan.date is not None and person is not None:
+        for over in planned_anew(plan, event, passages, person, now=now):
+            ledger.put(over)
+        passages = ledger.passages(key)
     verdict = judge_trigger(
         plan,
         event,

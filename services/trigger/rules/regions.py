@@ -6,12 +6,14 @@ from datetime import datetime
 from json import dumps
 from uuid import UUID, uuid5
 
-from services.trigger.model import Occurrence, Places, Plan, Presence
+from services.trigger.model import Occurrence, Places, Plan, Presence, Trace
 
 LOCATION_REPORTED = "location_reported"
 REGION_ENTERED = "region_entered"
 REGION_EXITED = "region_exited"
 
+# Names of what nobody reported.
+_UNITED = UUID("6d1c2f0a-3b1e-5f57-9a0e-2f5b8c4d7e13")
 _LATITUDE_MAX = 90
 _LONGITUDE_MAX = 180
 
@@ -76,6 +78,42 @@ def walk(
         if found:
             crossings[event.uid] = found
     return Walk(presences, crossings, unreadable)
+
+
+def left_unnoticed(
+    presences: Iterable[Presence], profile: str, names: Mapping[int, str], trace: Trace
+) -> list[Occurrence]:
+    """Return which regions a person turns out to have left who was taken for several until now.
+
+    She is where she was by the latest report of all; who she was taken for before that had been
+    elsewhere. It is told to what waits for her to leave, and begins nothing.
+
+    Args:
+        presences: where each was whom she was taken for.
+        profile: the id that she goes by.
+        names: number → id of the regions that matter.
+        trace: to which it belongs.
+    """
+    known = sorted(presences, key=lambda one: one.report_time)
+    latest = known[-1] if known else None
+    if latest is None:
+        return []
+    left = {number for one in known for number in one.inside} - latest.inside.keys()
+    origin = latest.member or latest.profile
+    report = Occurrence(
+        uid=uuid5(_UNITED, f"{latest.workspace}/{origin}/{latest.report_time.isoformat()}"),
+        event_id=f"the report of {origin}",
+        type=LOCATION_REPORTED,
+        workspace=latest.workspace,
+        profile=profile,
+        occur_time=latest.report_time,
+        receive_time=latest.report_time,
+        properties={},
+        properties_json=b"{}",
+        trace=trace,
+        member="" if origin == profile else origin,
+    )
+    return [crossing(report, REGION_EXITED, names[one]) for one in sorted(left) if one in names]
 
 
 def place_of(event: Occurrence) -> tuple[float, float] | None:

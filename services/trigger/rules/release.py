@@ -24,8 +24,9 @@ from services.trigger.model import (
     WindowSummary,
 )
 from services.trigger.rules.digests import summary_gate, waits_on
-from services.trigger.rules.exceptions import judge_exception
+from services.trigger.rules.exceptions import DATE, judge_exception
 from services.trigger.rules.gates import passed, refused
+from services.trigger.rules.replanning import outdated
 from services.trigger.rules.timing import expiry, may_go, wait_on
 from services.trigger.rules.triggers import exception_known
 from services.trigger.rules.variants import message_of
@@ -86,6 +87,7 @@ def judge_release(
             template=message.template,
             critical=plan.critical,
             release_time=now,
+            dwelling=False,
         )
     )
 
@@ -122,6 +124,9 @@ def _of_the_person(
     if window is not None:
         yield summary_gate(window, now=now)
         event = window.latest or event
+    if plan.date is not None:
+        why = outdated(plan, event, person)
+        yield Gate(DATE, not why, why or "as it was", now)
     if plan.filter is not None:
         holds, seen = plan.filter(event, person, None, now)
         yield Gate("filter", holds, seen, now)

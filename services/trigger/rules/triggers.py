@@ -19,8 +19,10 @@ from services.trigger.model import (
     Refuse,
 )
 from services.trigger.rules.digests import is_urgent, key_of
+from services.trigger.rules.exceptions import DATE
 from services.trigger.rules.recipients import Recipient
 from services.trigger.rules.reentry import reentry_key_of, simultaneous
+from services.trigger.rules.replanning import outdated, waits_already
 from services.trigger.rules.timing import closed, due_of, expiry
 from services.trigger.rules.variants import assign, workspace_holdout
 from services.trigger.rules.windows import opening
@@ -70,11 +72,16 @@ def judge_trigger(
         lambda: _schedule(plan, event, now),
         lambda: _lateness(plan, event),
         lambda: ("recipient", bool(profile), recipient.seen),
+        *((lambda: _date(plan, event, person, passages),) if plan.date else ()),
         lambda: _filter(plan, event, person, now),
         lambda: _exception(plan, event, person, passages),
         *(() if gathers else alone),
         *((lambda: workspace_holdout(plan, profile),) if plan.settings.holdout_percent else ()),
-        *((lambda: _wait(plan, event, recipient, person, now),) if plan.timing.waits else ()),
+        *(
+            (lambda: _wait(plan, event, recipient, person, now),)
+            if plan.timing.waits or plan.date
+            else ()
+        ),
     )
     for check in checks:
         name, passed, detail = check()
@@ -162,6 +169,7 @@ def enroll(
         template=plan.template,
         critical=plan.critical,
         release_time=now if released else None,
+        dwelling=plan.dwell is not None or plan.date is not None,
         member=recipient.member,
         time_zone=zone if plan.by_her_clock else "",
     )
@@ -195,6 +203,21 @@ def _filter(plan: Plan, event: Occurrence, person: Person | None, now: datetime)
     return ("filter", *plan.filter(event, person, None, now))
 
 
+def _date(
+    plan: Plan, event: Occurrence, person: Person | None, passages: Sequence[Enrollment]
+) -> _Checked:
+    why = outdated(plan, event, person)
+    if why:
+        return DATE, False, why
+    planned = due_of(plan, event, event.member or event.profile, zone_of(person, plan.settings))
+    if isinstance(planned, NoDue):
+        return DATE, False, planned.seen
+    waiting = waits_already(plan, event, passages, planned.time)
+    if waiting is not None:
+        return DATE, False, f"planned already by {waiting.event.event_id}"
+    return DATE, True, planned.seen
+
+
 def _wait(
     plan: Plan, event: Occurrence, recipient: Recipient, person: Person | None, now: datetime
 ) -> _Checked:
@@ -204,6 +227,8 @@ def _wait(
         return "wait", False, due.seen
     if plan.timing.event_property and now >= expiry(plan, due.time):
         return "wait", False, f"{due.seen}, expired since"
+    if plan.date is not None and now > due.time + plan.max_trigger_lateness:
+        return "wait", False, f"{due.seen}, past by more than {_span(plan.max_trigger_lateness)}"
     return "wait", True, due.seen
 
 

@@ -20,6 +20,7 @@ from services.trigger.rules.exceptions import judge_exception, stopped
 from services.trigger.rules.gates import passed, refused
 from services.trigger.rules.recipients import actor_of
 from services.trigger.rules.reentry import reentry_key_of
+from services.trigger.rules.replanning import moved
 from services.trigger.rules.triggers import enroll, reentry
 from services.trigger.rules.variants import assign
 from services.trigger.rules.versions import plan_for
@@ -66,6 +67,9 @@ def unite(
         arm: which variant the hash gave any of them first; empty: none.
         now: when it is judged.
     """
+    over = moved(plan, passages, person, now=now)
+    ended = {one.event.uid for one in over}
+    passages = [one for one in passages if one.event.uid not in ended]
     story = _Story(plan, person, entries, before or {}, arm, now)
     begun = {one.event.uid: one for one in sorted(passages, key=lambda one: _order(one.event))}
     story.prepare(begun.values())
@@ -73,7 +77,8 @@ def unite(
     steps |= {one.event.uid: one.event for one in passages}
     for event in sorted(steps.values(), key=lambda one: _order(one, last=one.uid not in begun)):
         story.tell(event, begun.get(event.uid))
-    return story.ends(begun)
+    united = story.ends(begun)
+    return replace(united, passages=(*over, *united.passages)) if over else united
 
 
 def _order(event: Occurrence, *, last: bool = False) -> tuple[datetime, datetime, bool, bytes]:
@@ -211,7 +216,12 @@ class _Story:
 
     def _others(self, passage: Enrollment, *, own: bool) -> list[tuple[str, datetime]]:
         """Return the entries so far under other ids; its `own` were asked about when it began."""
-        entries = [(one.origin, one.entry_time, one.reentry_key) for one in self._told.values()]
+        entries = [
+            (one.origin, one.entry_time, one.reentry_key)
+            for one in self._told.values()
+            # Who left before she had stayed long enough never entered.
+            if not (one.dwelling and one.state is EnrollmentState.EXITED)
+        ]
         mine = self._party(passage.origin)
         apart = bool(self._plan.reentry_property)
         return [

@@ -183,11 +183,11 @@ class EnrollmentStore:
                 "WITH gone AS (DELETE FROM enrollments WHERE ctid = ANY(ARRAY(SELECT ctid"
                 f" FROM enrollments WHERE decide_time < $1 AND state IN ({ended})"
                 " AND expire_time < $1 LIMIT $2)) RETURNING workspace, profile, campaign,"
-                " member, reentry_key, entry_time),"
+                " member, reentry_key, entry_time, dwelling),"
                 " kept AS (INSERT INTO entries (workspace, profile, campaign, member,"
                 " reentry_key, entry_time)"
                 " SELECT workspace, profile, campaign, member, reentry_key, max(entry_time)"
-                " FROM gone GROUP BY 1, 2, 3, 4, 5"
+                " FROM gone WHERE NOT dwelling GROUP BY 1, 2, 3, 4, 5"
                 " ON CONFLICT (workspace, profile, campaign, member, reentry_key) DO UPDATE"
                 " SET entry_time = greatest(entries.entry_time, excluded.entry_time))"
                 " SELECT count(*) FROM gone",

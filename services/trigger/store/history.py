@@ -45,7 +45,7 @@ async def _entries(
         "SELECT k.workspace, k.profile, k.campaign, k.reentry_key, greatest("
         "(SELECT max(e.entry_time) FROM enrollments AS e WHERE e.workspace = k.workspace"
         " AND e.profile = k.profile AND e.campaign = k.campaign"
-        " AND e.reentry_key = k.reentry_key),"
+        " AND e.reentry_key = k.reentry_key AND NOT e.dwelling),"
         "(SELECT max(o.entry_time) FROM entries AS o WHERE o.workspace = k.workspace"
         " AND o.profile = k.profile AND o.campaign = k.campaign"
         " AND o.reentry_key = k.reentry_key)) AS entry_time"

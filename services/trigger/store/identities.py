@@ -8,10 +8,19 @@ from datetime import datetime
 
 from mesh.ids import shard_of
 from mesh.postgres import Connection, Database
-from services.trigger.model import Enrollment, EnrollmentState, Erasure, Identity, Key
+from services.trigger.model import (
+    Enrollment,
+    EnrollmentState,
+    Erasure,
+    Identity,
+    Key,
+    Presence,
+)
 from services.trigger.rules import United, orphaned
+from services.trigger.store.broadcasts import forget_actors
 from services.trigger.store.notices import Owed, forget_identities, insert_notices
 from services.trigger.store.people import lock_people
+from services.trigger.store.presences import move_presences, presences_of
 from services.trigger.store.rows import COLUMNS, enrollment_of, row_of, write_gates
 from services.trigger.store.turns import Conflict, insert_refusals
 
@@ -54,6 +63,8 @@ class Gathered:
     """Campaign → the arm that any of them was given first."""
     revisions: Mapping[tuple[Key, bytes], int]
     """Of the passages, by the key that they have yet."""
+    presences: tuple[Presence, ...] = ()
+    """Where they were by the latest report of each."""
 
     def moves(self, profile: str) -> bool:
         """Whether anybody went by another id than `profile` until now."""
@@ -109,6 +120,7 @@ class IdentityStore:
                 f" WHERE {_OF_PEOPLE} ORDER BY campaign, assign_time, member",
                 *_people(identity, members, sources),
             )
+            presences = await presences_of(connection, identity.workspace, sources, members)
         found = [enrollment_of(row) for row in rows]
         return Gathered(
             known,
@@ -121,6 +133,7 @@ class IdentityStore:
             ),
             {row["campaign"]: row["variant"] for row in arms},
             {(one.key, one.event.uid.bytes): one.revision for one in found},
+            presences,
         )
 
     async def commit(
@@ -145,6 +158,9 @@ class IdentityStore:
             if await _known(connection, identity) != gathered.known or kept - ids:
                 raise Conflict
             await _check(connection, gathered, people, now)
+            of_people = (identity.workspace, gathered.sources, gathered.members)
+            if await presences_of(connection, *of_people) != gathered.presences:
+                raise Conflict
             await connection.execute(
                 "INSERT INTO identities (workspace, member, profile, version)"
                 " SELECT $1, member, $3, $4 FROM unnest($2::text[]) AS m(member)"
@@ -156,6 +172,7 @@ class IdentityStore:
                 identity.version,
             )
             await _move(connection, people, identity)
+            await move_presences(connection, *of_people, identity.profile)
             for one in united:
                 await _write(connection, one, now)
             await insert_notices(connection, owed)
@@ -191,7 +208,7 @@ class IdentityStore:
                 f" AND state IN ({_SENDING}, {_CANCELING})",
                 *people,
             )
-            for table in ("enrollments", "decisions", "entries", "assignments"):
+            for table in ("enrollments", "decisions", "entries", "assignments", "presences"):
                 status = await connection.execute(
                     f"DELETE FROM {table} WHERE {_OF_PEOPLE}", *people
                 )
@@ -208,6 +225,7 @@ class IdentityStore:
                 list(erasure.profiles),
             )
             counts["enrollments_of_others"] = await _orphan(connection, erasure, now)
+            counts |= await forget_actors(connection, erasure.workspace, sources)
             owed += await forget_identities(connection, erasure)
             await insert_notices(connection, owe(counts, owed))
 
@@ -248,7 +266,14 @@ async def _kept(connection: Connection, workspace: str, members: Collection[str]
         " UNION ".join(
             f"SELECT profile FROM {table} WHERE workspace = $1 AND member <> ''"
             " AND member = ANY($2::text[])"
-            for table in ("enrollments", "decisions", "entries", "identities", "assignments")
+            for table in (
+                "enrollments",
+                "decisions",
+                "entries",
+                "identities",
+                "assignments",
+                "presences",
+            )
         ),
         workspace,
         list(members),
@@ -369,7 +394,7 @@ async def _write(connection: Connection, united: United, now: datetime) -> None:
         )
     await connection.executemany(
         "UPDATE enrollments SET state = $5, entry_time = $6, wake_time = $7, lease_until = $8,"
-        " gates = $9, revision = revision + 1"
+        " gates = $9, dwelling = $10, revision = revision + 1"
         " WHERE workspace = $1 AND profile = $2 AND campaign = $3 AND event_uid = $4",
         [
             (
@@ -381,6 +406,7 @@ async def _write(connection: Connection, united: United, now: datetime) -> None:
                 # Whoever looks for what is owed takes it up at once.
                 now if one.state is EnrollmentState.CANCELING else None,
                 write_gates(one.gates),
+                one.dwelling,
             )
             for one in united.passages
             if one.revision

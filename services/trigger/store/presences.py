@@ -1,5 +1,7 @@
 """Where people were by their latest report."""
 
+# ruff: noqa: S608 — statements are put together from constants of this file only
+
 from collections.abc import Collection, Sequence
 from datetime import datetime
 
@@ -8,6 +10,10 @@ import msgspec
 
 from mesh.postgres import Connection
 from services.trigger.model import Presence
+
+# Under which id of the person the report came.
+_ORIGIN = "coalesce(nullif(member, ''), profile)"
+_OF_PEOPLE = f"workspace = $1 AND profile = ANY($2::text[]) AND {_ORIGIN} = ANY($3::text[])"
 
 _inside = msgspec.json.Decoder(dict[int, datetime])
 _encode = msgspec.json.Encoder().encode
@@ -51,6 +57,43 @@ async def write_presences(connection: Connection, presences: Sequence[Presence])
         *[list(column) for column in zip(*rows, strict=True)],
     )
     return int(status.split()[-1]) == len(rows)
+
+
+async def presences_of(
+    connection: Connection, workspace: str, ids: Collection[str], members: Collection[str]
+) -> tuple[Presence, ...]:
+    """Return what is known under some ids of where those are who reported as some others."""
+    rows = await connection.fetch(
+        f"SELECT * FROM presences WHERE {_OF_PEOPLE} ORDER BY profile",
+        workspace,
+        list(ids),
+        list(members),
+    )
+    return tuple(presence_of(row) for row in rows)
+
+
+async def move_presences(
+    connection: Connection,
+    workspace: str,
+    ids: Collection[str],
+    members: Collection[str],
+    profile: str,
+) -> None:
+    """Give what is known of where people are to whom they are now: the latest report of all."""
+    await connection.execute(
+        f"WITH gone AS (DELETE FROM presences WHERE {_OF_PEOPLE} AND profile <> $4"
+        f" RETURNING workspace, {_ORIGIN} AS origin, report_time, inside, revision)"
+        " INSERT INTO presences (workspace, profile, member, report_time, inside, revision)"
+        " SELECT workspace, $4, CASE WHEN origin = $4 THEN '' ELSE origin END, report_time, inside,"
+        " revision + 1 FROM gone ORDER BY report_time DESC, origin LIMIT 1"
+        " ON CONFLICT (workspace, profile) DO UPDATE SET member = excluded.member,"
+        " report_time = excluded.report_time, inside = excluded.inside,"
+        " revision = presences.revision + 1 WHERE excluded.report_time > presences.report_time",
+        workspace,
+        list(ids),
+        list(members),
+        profile,
+    )
 
 
 def presence_of(row: asyncpg.Record) -> Presence:

@@ -53,6 +53,7 @@ COLUMNS = (
     "broadcast",
     "time_zone",
     "slot_time",
+    "dwelling",
 )
 
 _encoder = msgspec.json.Encoder()
@@ -109,6 +110,7 @@ def row_of(passage: Enrollment, lease_until: object) -> tuple[object, ...]:
         passage.broadcast,
         passage.time_zone,
         passage.slot_time,
+        passage.dwelling,
     )
 
 
@@ -150,4 +152,5 @@ def enrollment_of(row: asyncpg.Record) -> Enrollment:
         broadcast=row["broadcast"],
         time_zone=row["time_zone"],
         slot_time=row["slot_time"],
+        dwelling=row["dwelling"],
     )

@@ -11,8 +11,12 @@ from uuid import UUID
 from asyncpg import exceptions as driver
 
 from mesh.postgres import Connection, Database
+from services.trigger.convert.broadcasts import told
 from services.trigger.model import (
+    NO_DIGESTS,
     Conversion,
+    DigestQuestion,
+    DigestRecords,
     Effects,
     Enrollment,
     EnrollmentState,
@@ -24,6 +28,8 @@ from services.trigger.model import (
     Refusal,
 )
 from services.trigger.store.admissions import refusals_of
+from services.trigger.store.broadcasts import insert_broadcasts
+from services.trigger.store.digests import load_digests, write_digests
 from services.trigger.store.history import (
     insert_assignments,
     insert_conversions,
@@ -57,6 +63,7 @@ class Known:
     identities: Mapping[tuple[str, str], str] = field(default_factory=dict)
     """Of the people asked about, under which id they go, as far as passages follow."""
     history: History = field(default_factory=History)
+    digests: DigestRecords = NO_DIGESTS
 
 
 class Before(NamedTuple):
@@ -72,6 +79,8 @@ class Before(NamedTuple):
 
 _MUTABLE = (
     ("state", "smallint"),
+    ("due_time", "timestamptz"),
+    ("time_zone", "text"),
     ("wake_time", "timestamptz"),
     ("expire_time", "timestamptz"),
     ("release_time", "timestamptz"),
@@ -82,6 +91,7 @@ _MUTABLE = (
     ("critical", "boolean"),
     ("gates", "bytea"),
     ("slot_time", "timestamptz"),
+    ("dwelling", "boolean"),
 )
 _KEY = (
     ("workspace", "text"),
@@ -119,11 +129,13 @@ class TurnStore:
         partitions: Collection[int],
         *,
         history: HistoryQuestion | None = None,
+        digests: DigestQuestion | None = None,
         now: datetime,
     ) -> Known:
         """Return the open passages and the latest entries of `keys`, and those of the events.
 
-        And who is who of the `people`, given as (workspace, id), and the `history` asked for.
+        And who is who of the `people`, given as (workspace, id), and the `history` and what
+        was gathered, as far as it is asked for.
         """
         if not keys and not people:
             return Known((), {}, {})
@@ -150,7 +162,9 @@ class TurnStore:
             entries = await connection.fetch(
                 "SELECT k.workspace, k.profile, k.campaign, greatest("
                 "(SELECT max(e.entry_time) FROM enrollments AS e WHERE e.workspace = k.workspace"
-                " AND e.profile = k.profile AND e.campaign = k.campaign),"
+                " AND e.profile = k.profile AND e.campaign = k.campaign AND NOT e.dwelling"
+                # Re-entry does not apply to what is gathered.
+                " AND e.digest_key IS NULL),"
                 "(SELECT max(o.entry_time) FROM entries AS o WHERE o.workspace = k.workspace"
                 " AND o.profile = k.profile AND o.campaign = k.campaign)) AS entry_time"
                 " FROM unnest($1::text[], $2::text[], $3::text[])"
@@ -158,6 +172,7 @@ class TurnStore:
                 *columns,
             )
             past = await load_history(connection, history or HistoryQuestion())
+            gathered = await load_digests(connection, digests or DigestQuestion(), event_uids)
         return Known(
             tuple(enrollment_of(row) for row in rows),
             {
@@ -168,6 +183,7 @@ class TurnStore:
             {row["partition"]: row["turn"] for row in turns},
             identities,
             past,
+            gathered,
         )
 
     async def presences(
@@ -226,8 +242,12 @@ class TurnStore:
                 await insert_assignments(connection, effects.assignments)
             if effects.conversions:
                 await _convert(connection, effects.conversions)
+            if not await write_digests(connection, effects.digests):
+                raise Conflict
             if effects.presences and not await write_presences(connection, effects.presences):
                 raise Conflict
+            if effects.tellings:
+                await insert_broadcasts(connection, [told(one) for one in effects.tellings])
             if effects.quarantined:
                 await _quarantine(connection, effects.quarantined)
             if effects.replayed:
@@ -289,7 +309,9 @@ async def _guard(connection: Connection, guarded: Mapping[Key, Before]) -> None:
         if found.get((key.workspace, key.profile), key.profile) != known.profile:
             raise Conflict
     rows = await connection.fetch(
-        "SELECT workspace, profile, campaign, max(e.entry_time) AS entry_time,"
+        "SELECT workspace, profile, campaign,"
+        " max(e.entry_time) FILTER (WHERE NOT e.dwelling AND e.digest_key IS NULL)"
+        " AS entry_time,"
         " coalesce(array_agg(e.event_uid) FILTER (WHERE e.state = ANY($4::smallint[])), '{}')"
         " AS passages"
         " FROM unnest($1::text[], $2::text[], $3::text[]) AS k(workspace, profile, campaign)"
@@ -301,11 +323,9 @@ async def _guard(connection: Connection, guarded: Mapping[Key, Before]) -> None:
     for row in rows:
         before = guarded[Key(row["workspace"], row["profile"], row["campaign"])]
         # One that began late has an entry before the latest.
-        if (
-            before.last_entry is None
-            or row["entry_time"] > before.last_entry
-            or not before.passages.issuperset(row["passages"])
-        ):
+        entry = row["entry_time"]
+        entered = entry is not None and (before.last_entry is None or entry > before.last_entry)
+        if entered or not before.passages.issuperset(row["passages"]):
             raise Conflict
 
 
@@ -342,6 +362,8 @@ def _arguments(passages: Sequence[Enrollment], lease_until: datetime | None) -> 
             one.event.uid,
             one.revision,
             int(one.state),
+            one.due_time,
+            one.time_zone,
             one.wake_time,
             one.expire_time,
             one.release_time,
@@ -352,6 +374,7 @@ def _arguments(passages: Sequence[Enrollment], lease_until: datetime | None) -> 
             one.critical,
             write_gates(one.gates),
             one.slot_time,
+            one.dwelling,
         )
         for one in passages
     ]

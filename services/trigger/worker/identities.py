@@ -28,7 +28,7 @@ from services.trigger.model import (
     Person,
     Plan,
 )
-from services.trigger.rules import United, exception_types, unite
+from services.trigger.rules import United, exception_types, left_unnoticed, unite
 from services.trigger.store import Conflict, Gathered, IdentityStore, Owed
 from services.trigger.worker.catalogue import Catalogues
 
@@ -148,6 +148,10 @@ class Identities:
         someone = (identity.workspace, identity.profile)
         person = (await self._profile.people([someone]))[someone]
         events = await self._events(identity, plans, gathered)
+        places = catalogue.places.get(identity.workspace)
+        if places is not None:
+            trace = gathered.passages[0].event.trace
+            events += left_unnoticed(gathered.presences, identity.profile, places.names, trace)
         return [
             self._judge_one(plan, by_campaign[plan.campaign], events, person, gathered)
             for plan in plans

@@ -158,7 +158,7 @@ async def test_a_crash_around_the_commit_moves_nobody_twice(house: House, commit
     await house.launch(enters(reentry=0), "in")
     await house.launch(leaves(reentry=0), "out")
     await house.append(a_report(SHOP), a_report(AWAY))
-    house.worker.turns._store = Crash(house, committed=committed)  # noqa: SLF001 — planned here
+    house.worker.turns._store = Crash(house, committed=committed)
     with pytest.raises(Unavailable):
         await house.judge()
 
@@ -173,11 +173,12 @@ async def test_two_workers_on_one_partition_move_her_once(house: House) -> None:
     await put(house, a_circle())
     await house.launch(enters(reentry=0))
     await house.append(*map(a_report, (SHOP, AWAY, SHOP)))
-    other = await house.succeed()
+    other = house.another_worker("two")
+    other.partitions.positions = house.worker.partitions.positions  # type: ignore[method-assign]
 
     await asyncio.gather(house.judge(), house.judge(other))
-    await house.work(other)
-    await house.work(await house.succeed("three"))
+    await house.worker.relay.drain(house.stopping)
+    await other.relay.drain(house.stopping)
 
     assert len(house.out) == 2
 
@@ -215,3 +216,68 @@ async def test_who_leaves_in_time_does_not(house: House) -> None:
     decision = await house.decision("came")
     assert decision.gates[-1].name == "dwell"
     assert [one.template for one in house.out] == ["workspaces/acme/templates/cart"]
+
+
+async def test_who_left_too_early_may_try_again(house: House) -> None:
+    await put(house, a_circle())
+    await house.launch(dwells(minutes=10))
+
+    for place in (SHOP, AWAY, SHOP):
+        await house.append(a_report(place))
+        await house.work()
+        house.clock.advance(minutes=5)
+    await house.append(*map(a_report, (AWAY, SHOP, AWAY, SHOP)))
+    await house.work()
+    house.clock.advance(minutes=11)
+    await house.work()
+
+    assert len(house.out) == 1
+
+
+async def test_who_stayed_once_does_not_hear_of_it_again(house: House) -> None:
+    await put(house, a_circle())
+    await house.launch(dwells(minutes=10))
+
+    for place in (SHOP, AWAY, SHOP):
+        await house.append(a_report(place))
+        await house.work()
+        house.clock.advance(minutes=11)
+        await house.work()
+
+    assert len(house.out) == 1
+
+
+async def test_who_left_too_early_may_try_again_after_her_decisions_are_forgotten(
+    house: House,
+) -> None:
+    await put(house, a_circle())
+    await house.launch(dwells(minutes=10))
+    await house.append(a_report(SHOP), a_report(AWAY))
+    await house.work()
+    house.clock.advance(days=100)
+    await house.worker.housekeeping.sweep()
+
+    await house.append(a_report(SHOP))
+    await house.work()
+    house.clock.advance(minutes=11)
+    await house.work()
+
+    assert len(house.out) == 1
+
+
+async def test_leaving_after_she_stayed_long_enough_stops_no_message_that_waits_on(
+    house: House,
+) -> None:
+    await put(house, a_circle())
+    await house.launch(dwells(minutes=10, delay=3600))
+    await house.append(a_report(SHOP))
+    await house.work()
+    house.clock.advance(minutes=11)
+    await house.append(a_report(AWAY))
+    await house.work()
+    early = len(house.out)
+    house.clock.advance(minutes=60)
+
+    await house.work()
+
+    assert (early, len(house.out)) == (0, 1)
