@@ -4,13 +4,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from cli.commands.apply import InFlightOption, in_flight_of
 from cli.commands.options import Limit
 from cli.durations import format_duration
 from cli.output import Lines, as_dict, enum_text, last, time_text, write_json
 from cli.session import Session, command
 
 if TYPE_CHECKING:
-    from beckon.trigger.v1.campaign_service_pb2 import Campaign
+    from beckon.trigger.v1.campaign_service_pb2 import Campaign, CampaignVersion
     from beckon.trigger.v1.campaign_service_pb2_grpc import CampaignServiceAsyncStub
 
 app = typer.Typer(no_args_is_help=True, help="Campaigns: which message follows which event.")
@@ -90,6 +91,80 @@ async def archive(session: Session, campaign: CampaignArgument) -> None:
     stub = await _stub(session)
     name = session.name("campaigns", campaign)
     _moved(session, await stub.ArchiveCampaign(pb.ArchiveCampaignRequest(name=name)))
+
+
+@command(app, "versions", examples="beckon campaigns versions abandoned-cart --limit 5")
+async def versions(session: Session, campaign: CampaignArgument, *, limit: Limit = None) -> None:
+    """List what a campaign has been, newest first, and who made it so."""
+    from beckon.trigger.v1 import campaign_service_pb2 as pb
+
+    from cli.pages import pages
+
+    stub = await _stub(session)
+    request = pb.ListCampaignVersionsRequest(name=session.name("campaigns", campaign))
+    lines = Lines(session.output, ("VERSION", "SINCE", "BY", "ON THEIR WAY"))
+    async for page in pages(
+        stub.ListCampaignVersions, request, lambda found: found.versions, limit=limit
+    ):
+        lines.write(page, _version_row, as_dict)
+
+
+@command(
+    app,
+    "rollback",
+    examples="""
+    beckon campaigns rollback abandoned-cart --version 3
+    beckon campaigns rollback abandoned-cart --version 3 --in-flight finish
+    """,
+)
+async def rollback(
+    session: Session,
+    campaign: CampaignArgument,
+    *,
+    version: Annotated[int, typer.Option("--version", min=1, help="Whose content to take.")],
+    in_flight: InFlightOption = None,
+) -> None:
+    """Make the content of an earlier version the newest one."""
+    from beckon.trigger.v1 import campaign_service_pb2 as pb
+
+    stub = await _stub(session)
+    found = await stub.RollbackCampaign(
+        pb.RollbackCampaignRequest(
+            name=session.name("campaigns", campaign),
+            version=version,
+            in_flight=in_flight_of(in_flight),
+        )
+    )
+    if session.json:
+        write_json(as_dict(found))
+    else:
+        typer.echo(f"{last(found.name)} is version {found.version}, as version {version} was")
+
+
+@command(app, "traffic", examples="beckon campaigns traffic abandoned-cart")
+async def traffic(session: Session, campaign: CampaignArgument) -> None:
+    """Count who is on the way through a campaign."""
+    from beckon.trigger.v1 import campaign_service_pb2 as pb
+
+    stub = await _stub(session)
+    request = pb.GetCampaignTrafficRequest(name=session.name("campaigns", campaign))
+    found = await stub.GetCampaignTraffic(request)
+    if session.json:
+        write_json(as_dict(found))
+        return
+    due = f", the first due {time_text(found.next_due_time)}" if found.waiting_count else ""
+    typer.echo(f"{found.waiting_count:,} waiting{due}; {found.sending_count:,} released")
+    for version, count in sorted(found.waiting_by_version.items()):
+        typer.echo(f"  {count:,} by version {version}")
+
+
+def _version_row(version: "CampaignVersion") -> tuple[str, ...]:
+    return (
+        str(version.version),
+        time_text(version.create_time),
+        version.caller or "-",
+        enum_text(version, "in_flight"),
+    )
 
 
 def _row(campaign: "Campaign") -> tuple[str, ...]:

@@ -1,26 +1,21 @@
 """Brings about what manifests say: checks all of it first, then changes what differs."""
 
 import re
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 import grpc.aio
 from beckon.delivery.v1 import template_service_pb2 as templates_pb
-from beckon.delivery.v1 import template_service_pb2_grpc as templates_rpc
-from beckon.profile.v1 import segment_service_pb2 as segments_pb
-from beckon.profile.v1 import trait_service_pb2 as traits_pb
-from beckon.throttle.v1 import frequency_cap_service_pb2 as caps_pb
-from beckon.throttle.v1 import frequency_cap_service_pb2_grpc as caps_rpc
 from beckon.trigger.v1 import campaign_service_pb2 as campaigns_pb
 from beckon.trigger.v1 import campaign_service_pb2_grpc as campaigns_rpc
-from google.protobuf.field_mask_pb2 import FieldMask
 from google.protobuf.message import Message as ProtoMessage
 
+from cli.manifests import kinds
 from cli.manifests.decode import Document
-from cli.manifests.definitions import Definitions
-from cli.manifests.differ import changed_paths, top_level
-from cli.manifests.kinds import CAMPAIGN, CAP, KINDS, SEGMENT, TEMPLATE, TRAIT
+from cli.manifests.differ import changed_paths
+from cli.manifests.keepers import Keeper, Templates, keepers_of
+from cli.manifests.kinds import CAMPAIGN, KINDS, TEMPLATE
 from cli.manifests.places import Faults, Place
 from cli.output import enum_text
 from cli.problems import Refusal, refusal_of, refusal_of_ours
@@ -47,35 +42,38 @@ class Result:
     state: str = ""
     moved: str = ""
     """What happened to its state: `launched`; '' for nothing."""
+    current: ProtoMessage | None = None
+    """What there was before. None: nothing."""
 
     @property
     def changed(self) -> bool:
         """Whether anything is different now."""
         return self.action != UNCHANGED or bool(self.moved)
 
+    @property
+    def paths(self) -> Sequence[str] | None:
+        """The fields that differ; None of what is new."""
+        return None if self.action is CREATED else self.fields
+
 
 @dataclass(slots=True)
 class Applier:
     """Speaks with the services that keep what manifests describe."""
 
+    keepers: Mapping[str, Keeper]
     campaigns: "campaigns_rpc.CampaignServiceAsyncStub"
-    templates: "templates_rpc.TemplateServiceAsyncStub"
-    caps: "caps_rpc.FrequencyCapServiceAsyncStub"
-    definitions: Definitions
-    parent: str
-    _current: dict[str, ProtoMessage | None] = field(default_factory=dict)
 
     @classmethod
-    async def of(cls, session: Session) -> "Applier":
-        """Open what is needed."""
-        trigger, delivery = await session.channel("trigger"), await session.channel("delivery")
-        throttle = await session.channel("throttle")
+    async def of(
+        cls,
+        session: Session,
+        *,
+        in_flight: campaigns_pb.InFlight.ValueType = campaigns_pb.IN_FLIGHT_UNSPECIFIED,
+    ) -> "Applier":
+        """Open what is needed; people on their way fare as `in_flight` says."""
         return cls(
-            campaigns=campaigns_rpc.CampaignServiceStub(trigger),
-            templates=templates_rpc.TemplateServiceStub(delivery),
-            caps=caps_rpc.FrequencyCapServiceStub(throttle),
-            definitions=await Definitions.of(session),
-            parent=session.parent,
+            keepers=await keepers_of(session, in_flight),
+            campaigns=campaigns_rpc.CampaignServiceStub(await session.channel("trigger")),
         )
 
     async def check(self, documents: Sequence[Document], faults: Faults) -> None:
@@ -85,7 +83,7 @@ class Applier:
         await self._check_templates(documents, faults)
 
     async def apply(self, documents: Sequence[Document], faults: Faults) -> list[Result]:
-        """Bring everything about, caps and templates before the campaigns that need them."""
+        """Bring everything about, each after what it needs."""
         return [
             result
             for document in in_order(documents)
@@ -112,7 +110,7 @@ class Applier:
         return None
 
     async def _planned(self, document: Document) -> Result:
-        current = await self._get(document)
+        current = await _found(self.keepers[document.kind.name].get(document))
         state = "" if current is None else _state_of(document, current)
         moved = move_of(document, state or "draft", known=current is not None)
         if current is None:
@@ -120,30 +118,30 @@ class Applier:
                 return Result(document=document, action=UNCHANGED, state="")
             return Result(document=document, action=CREATED, state=state, moved=moved)
         paths = changed_paths(current, document.message)
-        action = UPDATED if paths else UNCHANGED
-        return Result(document=document, action=action, fields=paths, state=state, moved=moved)
+        return Result(
+            document=document,
+            action=UPDATED if paths else UNCHANGED,
+            fields=paths,
+            state=state,
+            moved=moved,
+            current=current,
+        )
 
     async def _check(self, document: Document) -> None:
         planned = await self._planned(document)
         if planned.action is not UNCHANGED:
-            await self._write(document, planned, validate_only=True)
+            await self.keepers[document.kind.name].check(document, planned.paths)
 
     async def _apply(self, document: Document) -> Result:
         planned = await self._planned(document)
         state = planned.state
         if planned.action is not UNCHANGED:
-            written = await self._write(document, planned, validate_only=False)
+            written = await self.keepers[document.kind.name].write(document, planned.paths)
             state = _state_of(document, written)
         if planned.moved:
             moved = await self._move(document, planned.moved)
             state = enum_text(moved, "state")
-        return Result(
-            document=document,
-            action=planned.action,
-            fields=planned.fields,
-            state=state,
-            moved=planned.moved,
-        )
+        return replace(planned, state=state)
 
     async def _check_templates(self, documents: Sequence[Document], faults: Faults) -> None:
         """Make sure that a campaign has words for its channel: trigger does not ask delivery."""
@@ -152,110 +150,76 @@ class Applier:
             for document in documents
             if isinstance(document.message, templates_pb.Template)
         }
+        templates = self.keepers[TEMPLATE.name]
+        assert isinstance(templates, Templates)
         for document in documents:
             campaign = document.message
             if not isinstance(campaign, campaigns_pb.Campaign) or document.state == "archived":
                 continue
-            name = campaign.message.template
-            if name not in known:
-                known[name] = await self._template(name)
-            if text := lack_of(known[name], campaign.message):
-                faults.add(document.place_of("message.template"), f"message.template: {text}")
-
-    async def _template(self, name: str) -> templates_pb.Template | None:
-        try:
-            return await self.templates.GetTemplate(templates_pb.GetTemplateRequest(name=name))
-        except grpc.aio.AioRpcError as error:
-            if error.code() is grpc.StatusCode.NOT_FOUND:
-                return None
-            raise
-
-    async def _get(self, document: Document) -> ProtoMessage | None:
-        name: str = document.message.name  # type: ignore[attr-defined]
-        try:
-            match document.kind:
-                case kind if kind is CAP:
-                    return await self.caps.GetFrequencyCap(
-                        caps_pb.GetFrequencyCapRequest(name=name)
-                    )
-                case kind if kind is TEMPLATE:
-                    return await self._template(name)
-                case kind if kind in (TRAIT, SEGMENT):
-                    return await self.definitions.get(document)
-                case _:
-                    return await self.campaigns.GetCampaign(
-                        campaigns_pb.GetCampaignRequest(name=name)
-                    )
-        except grpc.aio.AioRpcError as error:
-            if error.code() is grpc.StatusCode.NOT_FOUND:
-                return None
-            raise
-
-    async def _write(
-        self, document: Document, planned: Result, *, validate_only: bool
-    ) -> ProtoMessage:
-        creates = planned.action is CREATED
-        mask = FieldMask(paths=["*"] if creates else top_level(list(planned.fields)))
-        message = document.message
-        if document.kind in {TRAIT, SEGMENT}:
-            if validate_only:
-                await self.definitions.check(document, known=not creates)
-                return message
-            return await self.definitions.write(document)
-        if isinstance(message, caps_pb.FrequencyCap):
-            if validate_only:
-                # Caps are small: the schema's rules, held to here already, are all there are.
-                return message
-            return await self.caps.UpdateFrequencyCap(
-                caps_pb.UpdateFrequencyCapRequest(
-                    frequency_cap=message, update_mask=FieldMask(paths=["*"]), allow_missing=True
-                )
-            )
-        if isinstance(message, templates_pb.Template):
-            return await self.templates.UpdateTemplate(
-                templates_pb.UpdateTemplateRequest(
-                    template=message,
-                    update_mask=mask,
-                    allow_missing=True,
-                    validate_only=validate_only,
-                )
-            )
-        assert isinstance(message, campaigns_pb.Campaign)
-        if creates:
-            return await self.campaigns.CreateCampaign(
-                campaigns_pb.CreateCampaignRequest(
-                    parent=self.parent,
-                    campaign_id=document.id,
-                    campaign=message,
-                    validate_only=validate_only,
-                )
-            )
-        return await self.campaigns.UpdateCampaign(
-            campaigns_pb.UpdateCampaignRequest(
-                campaign=message, update_mask=mask, validate_only=validate_only
-            )
-        )
+            for path, message in messages_of(campaign):
+                name = message.template
+                if name not in known:
+                    known[name] = await _found(templates.named(name))
+                if text := lack_of(known[name], message):
+                    faults.add(document.place_of(f"{path}.template"), f"{path}.template: {text}")
 
     async def _move(self, document: Document, moved: str) -> campaigns_pb.Campaign:
-        name: str = document.message.name  # type: ignore[attr-defined]
         match moved:
             case "launched":
-                request = campaigns_pb.LaunchCampaignRequest(name=name)
+                request = campaigns_pb.LaunchCampaignRequest(name=document.name)
                 return await self.campaigns.LaunchCampaign(request)
             case "paused":
                 return await self.campaigns.PauseCampaign(
-                    campaigns_pb.PauseCampaignRequest(name=name)
+                    campaigns_pb.PauseCampaignRequest(name=document.name)
                 )
             case _:
                 return await self.campaigns.ArchiveCampaign(
-                    campaigns_pb.ArchiveCampaignRequest(name=name)
+                    campaigns_pb.ArchiveCampaignRequest(name=document.name)
                 )
 
 
+async def _found(asked: Awaitable[Done]) -> Done | None:
+    """Return what a service found; None for nothing."""
+    try:
+        return await asked
+    except grpc.aio.AioRpcError as error:
+        if error.code() is grpc.StatusCode.NOT_FOUND:
+            return None
+        raise
+
+
 def in_order(documents: Sequence[Document]) -> list[Document]:
-    """Return documents so that each comes after what it needs."""
+    """Return documents so that each comes after what it needs.
+
+    A campaign about another's messages comes after that one; where two are about each other, as
+    they were given.
+    """
     order = list(KINDS)
-    return sorted(documents, key=lambda document: order.index(document.kind.name))
+    rest = sorted(documents, key=lambda document: order.index(document.kind.name))
+    done: list[Document] = []
+    while rest:
+        missing = {document.name for document in rest}
+        free = [one for one in rest if _earlier(one) not in missing - {one.name}] or rest[:1]
+        done += free
+        rest = [one for one in rest if one not in free]
+    return sorted(done, key=lambda document: order.index(document.kind.name))
+
+
+def _earlier(document: Document) -> str:
+    """Return the name of the campaign whose messages begin another; '' for none."""
+    campaign = document.message
+    if not isinstance(campaign, campaigns_pb.Campaign):
+        return ""
+    return campaign.trigger.interaction.campaign
+
+
+def messages_of(campaign: campaigns_pb.Campaign) -> Iterator[tuple[str, campaigns_pb.Message]]:
+    """Yield all that a campaign may send, each with its path."""
+    yield "message", campaign.message
+    for index, variant in enumerate(campaign.variants):
+        yield f"variants[{index}].message", variant.message
+    if campaign.digest.HasField("message"):
+        yield "digest.message", campaign.digest.message
 
 
 def move_of(document: Document, state: str, *, known: bool) -> str:
@@ -302,17 +266,20 @@ def _of_expression(document: Document, refusal: Refusal) -> list[FieldViolation]
     return [FieldViolation(path, refusal.message) for path in paths[:1]]
 
 
-def _expressions(message: ProtoMessage) -> dict[str, str]:
-    match message:
-        case campaigns_pb.Campaign():
-            filters = {"trigger.filter": message.trigger.filter}
-            for index, exception in enumerate(message.exceptions):
-                filters[f"exceptions[{index}].filter"] = exception.filter
-            return filters
-        case segments_pb.Segment() | traits_pb.Trait():
-            return {"filter": message.filter}
-        case _:
-            return {}
+def _expressions(message: ProtoMessage, path: str = "") -> dict[str, str]:
+    """Return all that is CEL in a message, by its path."""
+    found: dict[str, str] = {}
+    for field, value in message.ListFields():
+        name = f"{path}.{field.name}" if path else field.name
+        if field.message_type is None:
+            if field.name.endswith("filter"):
+                found[name] = value
+        elif not kinds.repeated(field):
+            found |= _expressions(value, name)
+        elif not kinds.is_map(field):
+            for index, item in enumerate(value):
+                found |= _expressions(item, f"{name}[{index}]")
+    return found
 
 
 def _located(document: Document, refusal: Refusal, violation: FieldViolation) -> tuple[Place, str]:

@@ -1,5 +1,6 @@
 """Traits and segments as manifests want them, spoken over with profile."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Self
 
@@ -36,12 +37,11 @@ class Definitions:
 
     async def get(self, document: Document) -> ProtoMessage:
         """Return what there is; the service refuses where there is nothing."""
-        name: str = document.message.name  # type: ignore[attr-defined]
         if isinstance(document.message, traits_pb.Trait):
-            return await self.traits.GetTrait(traits_pb.GetTraitRequest(name=name))
-        return await self.segments.GetSegment(segments_pb.GetSegmentRequest(name=name))
+            return await self.traits.GetTrait(traits_pb.GetTraitRequest(name=document.name))
+        return await self.segments.GetSegment(segments_pb.GetSegmentRequest(name=document.name))
 
-    async def check(self, document: Document, *, known: bool) -> None:
+    async def check(self, document: Document, paths: Sequence[str] | None) -> None:
         """Look at a definition that would change something; write nothing.
 
         Raises:
@@ -49,14 +49,18 @@ class Definitions:
         """
         message = document.message
         if isinstance(message, traits_pb.Trait):
-            _check_trait(message, known=known)
+            _check_trait(message, known=paths is not None)
         elif isinstance(message, segments_pb.Segment):
             # Counting is how profile says what it thinks of a filter without keeping it.
             await self.segments.CountSegmentMembers(
                 segments_pb.CountSegmentMembersRequest(parent=self.parent, filter=message.filter)
             )
 
-    async def write(self, document: Document) -> ProtoMessage:
+    async def write(
+        self,
+        document: Document,
+        paths: Sequence[str] | None,  # noqa: ARG002 — of the port
+    ) -> ProtoMessage:
         """Bring a definition about."""
         message = document.message
         if isinstance(message, traits_pb.Trait):

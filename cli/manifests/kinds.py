@@ -17,6 +17,8 @@ from beckon.trigger.v1.campaign_service_pb2 import (
     RegionCrossing,
     SegmentChange,
 )
+from beckon.trigger.v1.region_service_pb2 import Region
+from beckon.trigger.v1.settings_service_pb2 import Settings
 from buf.validate import validate_pb2
 from google.api import field_behavior_pb2
 from google.protobuf import duration_pb2, struct_pb2, timestamp_pb2
@@ -50,6 +52,13 @@ class Kind:
     """What `state:` may say."""
     id_pattern: str = RESOURCE_ID_PATTERN
     id_form: str = "kebab-case of at most 63 characters, as abandoned-cart"
+    singleton: bool = False
+    """Whether a workspace has one of them, without an id."""
+
+    def name_of(self, workspace: str, identifier: str) -> str:
+        """Return the name of a resource."""
+        name = f"workspaces/{workspace}/{self.collection}"
+        return name if self.singleton else f"{name}/{identifier}"
 
     @property
     def descriptor(self) -> Descriptor:
@@ -74,6 +83,14 @@ TRAIT = Kind(
     id_form="snake_case of at most 63 characters, as messages_this_month",
 )
 SEGMENT = Kind(name="Segment", collection="segments", type=Segment, request_field="segment")
+REGION = Kind(name="Region", collection="regions", type=Region, request_field="region")
+SETTINGS = Kind(
+    name="Settings",
+    collection="settings",
+    type=Settings,
+    request_field="settings",
+    singleton=True,
+)
 CAMPAIGN = Kind(
     name="Campaign",
     collection="campaigns",
@@ -83,7 +100,9 @@ CAMPAIGN = Kind(
 )
 
 # In the order of applying: a campaign is launched when what it needs is there.
-KINDS: Mapping[str, Kind] = {kind.name: kind for kind in (CAP, TEMPLATE, TRAIT, SEGMENT, CAMPAIGN)}
+KINDS: Mapping[str, Kind] = {
+    kind.name: kind for kind in (CAP, TEMPLATE, TRAIT, SEGMENT, SETTINGS, REGION, CAMPAIGN)
+}
 
 # Fields that hold names of resources; a manifest may say the id alone.
 REFERENCES: Mapping[str, str] = {

@@ -33,7 +33,7 @@ def build(comments: Comments) -> dict[str, Any]:
     return {
         "$schema": SCHEMA,
         "title": "Beckon",
-        "description": "A campaign, template, frequency cap, trait or segment, for `beckon apply`.",
+        "description": "A campaign or what it needs, for `beckon apply`.",
         "oneOf": [{"$ref": f"#/$defs/{name}"} for name in KINDS],
         "$defs": {kind.name: _document(kind, comments) for kind in KINDS.values()},
     }
@@ -82,17 +82,17 @@ def _comments_of(source: str) -> dict[str, str]:
 
 def _document(kind: Kind, comments: Comments) -> dict[str, Any]:
     schema = _message(kind.descriptor, comments)
-    own: dict[str, Any] = {
-        "kind": {"const": kind.name},
-        "id": {"type": "string", "pattern": f"^{kind.id_pattern}$", "description": "Its id."},
-    }
+    own: dict[str, Any] = {"kind": {"const": kind.name}}
+    if not kind.singleton:
+        pattern = f"^{kind.id_pattern}$"
+        own["id"] = {"type": "string", "pattern": pattern, "description": "Its id."}
     if kind.states:
         own["state"] = {
             "enum": list(kind.states),
             "description": "Where it should be; absent: where it is. A new one is a draft.",
         }
     schema["properties"] = own | schema["properties"]
-    schema["required"] = ["kind", "id", *schema["required"]]
+    schema["required"] = ["kind", *(["id"] if "id" in own else []), *schema["required"]]
     return schema
 
 

@@ -17,7 +17,9 @@ from mesh.structs import whole_numbers
 
 def to_yaml(kind: Kind, message: ProtoMessage) -> str:
     """Return a document; applying it again changes nothing."""
-    content: dict[str, Any] = {"kind": kind.name, "id": last(message.name)}  # type: ignore[attr-defined]
+    content: dict[str, Any] = {"kind": kind.name}
+    if not kind.singleton:
+        content["id"] = last(message.name)  # type: ignore[attr-defined]
     if kind.states and message.state:  # type: ignore[attr-defined]
         content["state"] = enum_text(message, "state")
     content |= as_plain(message)

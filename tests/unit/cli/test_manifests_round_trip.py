@@ -51,7 +51,7 @@ def test_what_is_written_is_read_back_the_same(
     message = kind.type()
     fill(message, data.draw)
     name = data.draw(WORDS) if "-" in kind.id_pattern else "a"
-    message.name = f"workspaces/main/{kind.collection}/{name}"  # type: ignore[attr-defined]
+    message.name = kind.name_of("main", name)  # type: ignore[attr-defined]
     file = tmp_path / "written.yaml"
     file.write_text(to_yaml(kind, message), "utf-8")
     faults = Faults()
