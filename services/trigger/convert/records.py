@@ -39,6 +39,7 @@ def to_decision(workspace: str, row: DecisionRow) -> Decision:
         decide_time=to_timestamp(row.decide_time),
         campaign_version=row.campaign_version,
         trace_id=row.trace_id.hex(),
+        variant=row.variant,
     )
     if row.due_time is not None:
         due = max(row.due_time, row.wake_time or row.due_time)

@@ -1,5 +1,7 @@
 """What trigger speaks of: events, people, campaigns, enrollments and their gates."""
 
+from services.trigger.model.admissions import Admitted, Candidate
+from services.trigger.model.broadcasts import Broadcast, BroadcastState, Tally
 from services.trigger.model.dates import DatePlan
 from services.trigger.model.digests import (
     NO_DIGESTS,
@@ -32,6 +34,7 @@ from services.trigger.model.plans import (
 )
 from services.trigger.model.predicates import Predicate, Seen
 from services.trigger.model.regions import Places, Presence, RegionsAt, StoredRegion
+from services.trigger.model.reports import ArmCounts, GoalCounts, Sample, Tallies, Winner
 from services.trigger.model.rows import DecisionRow, QuarantineRow, StoredCampaign
 from services.trigger.model.schedules import Planned, Schedule
 from services.trigger.model.settings import Settings, StoredSettings
@@ -67,11 +70,16 @@ __all__ = [
     "DEFAULT",
     "HOLDOUT",
     "NO_DIGESTS",
+    "Admitted",
     "Allowed",
     "Arm",
+    "ArmCounts",
     "Assignment",
+    "Broadcast",
+    "BroadcastState",
     "CalendarWindow",
     "CampaignState",
+    "Candidate",
     "Conversion",
     "Crowd",
     "DatePlan",
@@ -95,6 +103,7 @@ __all__ = [
     "FixedWindow",
     "Gate",
     "Goal",
+    "GoalCounts",
     "History",
     "HistoryQuestion",
     "Hold",
@@ -128,6 +137,7 @@ __all__ = [
     "RegionsAt",
     "Release",
     "Restart",
+    "Sample",
     "Schedule",
     "Seen",
     "Settings",
@@ -138,6 +148,8 @@ __all__ = [
     "StoredSettings",
     "StoredVersion",
     "Suppressed",
+    "Tallies",
+    "Tally",
     "Telling",
     "ThrottleVerdict",
     "Timing",
@@ -147,4 +159,5 @@ __all__ = [
     "Variants",
     "WaitOn",
     "WindowSummary",
+    "Winner",
 ]

@@ -69,3 +69,4 @@ class DecisionRow:
     campaign_version: int
     channel: int
     trace_id: bytes
+    variant: str = ""

@@ -57,9 +57,18 @@ def make_variants(
         arms = ()
     if not variants and not arms:
         return None
-    named = "\0".join((salt, *(f"{arm.variant}={arm.weight}" for arm in arms)))
-    split = blake2b(named.encode(), digest_size=_SPLIT_BYTES).hexdigest()
-    return Variants(tuple(one for one, _ in variants), arms, salt, split)
+    return Variants(tuple(one for one, _ in variants), arms, salt, _split_of(salt, arms))
+
+
+def arms_of(split: str) -> tuple[Arm, ...]:
+    """Return the arms that a split names."""
+    pairs = (arm.rpartition("=") for arm in split.split("|")[1:])
+    return tuple(Arm(variant, int(weight)) for variant, _, weight in pairs)
+
+
+def _split_of(salt: str, arms: Sequence[Arm]) -> str:
+    named = blake2b(salt.encode(), digest_size=_SPLIT_BYTES).hexdigest()
+    return "|".join((named, *(f"{arm.variant}={arm.weight}" for arm in arms)))
 
 
 def drawn(variants: Variants, profile: str) -> str:

@@ -20,8 +20,16 @@ from services.trigger.convert.versions import to_in_flight
 from services.trigger.model import CampaignState, InFlight, StoredCampaign
 from services.trigger.servicer.checks import check_campaign
 from services.trigger.servicer.region_checks import require_regions, require_still
+from services.trigger.servicer.reports import Reports
 from services.trigger.servicer.versions import Versions
-from services.trigger.store import CampaignStore, EnrollmentStore, RegionStore, VersionStore
+from services.trigger.servicer.watching import Watching
+from services.trigger.store import (
+    CampaignStore,
+    EnrollmentStore,
+    RegionStore,
+    ReportStore,
+    VersionStore,
+)
 
 _DRAFT, _ACTIVE = CampaignState.DRAFT.value, CampaignState.ACTIVE.value
 _PAUSED, _ARCHIVED = CampaignState.PAUSED.value, CampaignState.ARCHIVED.value
@@ -30,12 +38,20 @@ _KEPT = (_DRAFT, _ACTIVE, _PAUSED)
 
 class CampaignServicer(rpc.CampaignServiceServicer):
     def __init__(
-        self, store: CampaignStore, enrollments: EnrollmentStore, tokens: PageTokens, clock: Clock
+        self,
+        store: CampaignStore,
+        enrollments: EnrollmentStore,
+        tokens: PageTokens,
+        clock: Clock,
+        *,
+        watching: Watching,
     ) -> None:
         self._store = store
         self._enrollments = enrollments
         self._regions = RegionStore(store.database)
         self._versions = Versions(store, VersionStore(store.database), tokens, clock)
+        self._reports = Reports(ReportStore(store.database))
+        self._watching = watching
         self._tokens = tokens
         self._clock = clock
 
@@ -150,6 +166,13 @@ class CampaignServicer(rpc.CampaignServiceServicer):
     ) -> Campaign:
         return await self._move(request.name, to=_ARCHIVED, allowed=_KEPT)
 
+    async def GetCampaignReport(
+        self, request: pb.GetCampaignReportRequest, context: object
+    ) -> pb.CampaignReport:
+        async with self._store.database.connection() as connection:
+            stored = await self._get(connection, request.name)
+        return await self._reports.of(stored)
+
     async def _move(self, name: str, *, to: str, allowed: Collection[str]) -> Campaign:
         now = self._clock.now()
         async with self._store.database.transaction() as connection:
@@ -164,6 +187,7 @@ class CampaignServicer(rpc.CampaignServiceServicer):
             launched = stored.launch_time or (now if to == _ACTIVE else None)
             moved = replace(stored, state=to, update_time=now, launch_time=launched)
             moved = await self._versions.move(connection, moved)
+            await self._watching.written(connection, moved, now=now)
         if to != _PAUSED:
             # Those who were held go on as their time comes, and all others leave an archived
             # campaign now. Should this not come to its end, the worker wakes the held ones, and
@@ -185,7 +209,9 @@ class CampaignServicer(rpc.CampaignServiceServicer):
         self, connection: Connection, new: StoredCampaign, in_flight: InFlight
     ) -> StoredCampaign:
         """Write a campaign's new content, in the transaction that has locked it."""
-        return await self._versions.change(connection, new, in_flight)
+        changed = await self._versions.change(connection, new, in_flight)
+        await self._watching.written(connection, changed, now=self._clock.now())
+        return changed
 
     async def _read(self, name: str) -> StoredCampaign:
         async with self._store.database.connection() as connection:

@@ -2,6 +2,7 @@
 
 from services.trigger.store.admissions import refusals_of
 from services.trigger.store.backfills import Backfill, BackfillStore
+from services.trigger.store.broadcasts import BroadcastStore, Superseded, advance
 from services.trigger.store.campaigns import CampaignStore
 from services.trigger.store.enrollments import EnrollmentStore
 from services.trigger.store.identities import Gathered, IdentityStore
@@ -10,6 +11,7 @@ from services.trigger.store.positions import PositionStore
 from services.trigger.store.quarantine import QuarantineStore
 from services.trigger.store.records import RecordStore
 from services.trigger.store.regions import RegionStore
+from services.trigger.store.reports import ReportStore
 from services.trigger.store.settings import SettingsStore
 from services.trigger.store.turns import (
     Before,
@@ -26,6 +28,7 @@ __all__ = [
     "Backfill",
     "BackfillStore",
     "Before",
+    "BroadcastStore",
     "CampaignStore",
     "CatalogueChanged",
     "Conflict",
@@ -40,9 +43,12 @@ __all__ = [
     "QuarantineStore",
     "RecordStore",
     "RegionStore",
+    "ReportStore",
     "SettingsStore",
+    "Superseded",
     "TurnStore",
     "VersionStore",
     "WatchStore",
+    "advance",
     "refusals_of",
 ]
