@@ -37,8 +37,8 @@ from services.trigger.clients import Observed, Peers
 from services.trigger.config import WorkerSettings
 from services.trigger.convert.sends import to_delivery
 from services.trigger.model import Allowed, Enrollment, Person, ThrottleVerdict
-from services.trigger.servicer import CampaignServicer
-from services.trigger.store import CampaignStore, EnrollmentStore
+from services.trigger.servicer import CampaignServicer, Watching
+from services.trigger.store import BackfillStore, CampaignStore, EnrollmentStore, WatchStore
 from services.trigger.worker import Worker
 from services.trigger.worker.lanes import Lane
 from stack.servers import Postgres, Redis
@@ -151,6 +151,9 @@ async def measure(name: str, share: float, *, profile: bool, campaigns: int = 1)
                     EnrollmentStore(database, partitions=PARTITIONS),
                     PageTokens(b"x"),
                     SystemClock(),
+                    watching=Watching(
+                        peers.profile, WatchStore(database), BackfillStore(database)
+                    ),
                 )
                 for number in range(campaigns):
                     await launch(servicer, number)

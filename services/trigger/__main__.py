@@ -25,14 +25,17 @@ from services.trigger.servicer import (
     QuarantineServicer,
     RegionServicer,
     SettingsServicer,
+    Watching,
 )
 from services.trigger.store import (
+    BackfillStore,
     CampaignStore,
     EnrollmentStore,
     QuarantineStore,
     RecordStore,
     RegionStore,
     SettingsStore,
+    WatchStore,
 )
 from services.trigger.worker import Worker
 
@@ -63,7 +66,10 @@ async def main(config: Config) -> None:
         worker = Worker(database, event_log, peers, clock, config.worker, trace_ratio=ratio)
         tokens = PageTokens.from_keys_file(config.server.keys_file)
         enrollments = EnrollmentStore(database, partitions=event_log.partitions)
-        campaigns = CampaignServicer(CampaignStore(database), enrollments, tokens, clock)
+        watching = Watching(peers.profile, WatchStore(database), BackfillStore(database))
+        campaigns = CampaignServicer(
+            CampaignStore(database), enrollments, tokens, clock, watching=watching
+        )
         decisions = DecisionServicer(RecordStore(database), tokens)
         quarantine = QuarantineServicer(QuarantineStore(database), tokens, clock)
         settings = SettingsServicer(SettingsStore(database), clock)

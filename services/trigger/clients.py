@@ -1,10 +1,11 @@
 """What trigger asks of profile, throttle and delivery."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
+from uuid import UUID
 
 import grpc.aio
 from beckon.delivery.v1 import delivery_service_pb2 as delivery_pb
@@ -15,6 +16,8 @@ from beckon.profile.v1 import erasure_service_pb2 as profile_erasure_pb
 from beckon.profile.v1 import erasure_service_pb2_grpc as profile_erasure_rpc
 from beckon.profile.v1 import observation_service_pb2 as profile_pb
 from beckon.profile.v1 import observation_service_pb2_grpc as profile_rpc
+from beckon.profile.v1 import watch_service_pb2 as watch_pb
+from beckon.profile.v1 import watch_service_pb2_grpc as watch_rpc
 from beckon.throttle.v1 import identity_service_pb2 as identity_pb
 from beckon.throttle.v1 import identity_service_pb2_grpc as identity_rpc
 from beckon.throttle.v1 import throttle_service_pb2 as throttle_pb
@@ -27,8 +30,16 @@ from services.trigger.convert.events import to_person
 from services.trigger.convert.identities import to_found
 from services.trigger.convert.sends import to_delivery, to_verdict
 from services.trigger.convert.times import to_us
+from services.trigger.convert.watches import Watches, watches_request
 from services.trigger.convert.wire import observe_request
-from services.trigger.model import Enrollment, Occurrence, Person, ThrottleVerdict
+from services.trigger.model import (
+    DigestContent,
+    Enrollment,
+    Key,
+    Occurrence,
+    Person,
+    ThrottleVerdict,
+)
 
 # What is known of a person may take 110 KB: so many fit into an answer.
 _PEOPLE_MAX = 250
@@ -60,6 +71,23 @@ class EventQuery:
     since: datetime
 
 
+@dataclass(frozen=True, slots=True)
+class Found:
+    """Somebody of an audience."""
+
+    workspace: str
+    person: Person
+    relation_json: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Some of an audience, and from where to go on after them."""
+
+    found: tuple[Found, ...]
+    cursor: str
+
+
 class Profile:
     """Profile's internal half."""
 
@@ -73,6 +101,7 @@ class Profile:
         )
         self._stub = profile_rpc.ObservationServiceStub(channel)
         self._erasures = profile_erasure_rpc.ErasureServiceStub(channel)
+        self._watches = watch_rpc.WatchServiceStub(channel)
 
     async def observe(
         self, records: Sequence[tuple[int, str, bytes]], standing_types: Sequence[str]
@@ -134,6 +163,30 @@ class Profile:
             ]
         return found
 
+    async def set_watches(self, workspace: str, version: int, watches: Watches) -> int:
+        """Have this watched in a workspace and nothing else; return the version in force.
+
+        A greater one than `version` is newer: then nothing has changed.
+        """
+        with _translated("profile"):
+            answer: watch_pb.SetWatchesResponse = await self._watches.SetWatches(
+                watches_request(workspace, version, watches)
+            )
+        return answer.version
+
+    async def audience(self, request: watch_pb.StreamAudienceRequest) -> AsyncIterator[Page]:
+        """Yield people page by page, from the request's cursor on."""
+        workspace = request.parent.rpartition("/")[2]
+        with _translated("profile"):
+            async for answer in self._watches.StreamAudience(request):
+                yield Page(
+                    tuple(
+                        Found(workspace, to_person(one.profile_id, one.standing), one.relation_json)
+                        for one in answer.items
+                    ),
+                    answer.cursor,
+                )
+
     async def record_erasure(self, request: profile_erasure_pb.RecordErasureRequest) -> None:
         """Say what a service has removed; repeating it is harmless."""
         with _translated("profile"):
@@ -190,12 +243,22 @@ class Delivery:
         self._stub = delivery_rpc.DeliveryServiceStub(channel)
         self._erasures = delivery_erasure_rpc.ErasureServiceStub(channel)
 
-    async def create(self, sends: Sequence[tuple[throttle_pb.Send, Enrollment, Person]]) -> None:
-        """Queue a delivery for each send; repeating it is harmless."""
+    async def create(
+        self,
+        sends: Sequence[tuple[throttle_pb.Send, Enrollment, Person]],
+        digests: Mapping[tuple[Key, UUID], DigestContent],
+    ) -> None:
+        """Queue a delivery for each send; repeating it is harmless.
+
+        Args:
+            sends: what is to go out.
+            digests: what the windows among them hold, by key and event of the passage.
+        """
         requests: list[delivery_pb.CreateDeliveryRequest] = []
         size = 0
         for send, passage, person in sends:
-            one = to_delivery(send, passage, person)
+            digest = digests.get((passage.key, passage.event.uid))
+            one = to_delivery(send, passage, person, digest)
             if requests and size + len(one.data_json) > _DELIVERY_BYTES_MAX:
                 await self._create(requests)
                 requests, size = [], 0
@@ -223,6 +286,13 @@ class Delivery:
                 )
             )
         return list(answer.canceled)
+
+    async def count(self, broadcast: UUID) -> tuple[int, dict[str, int]]:
+        """Return how many of a broadcast were sent, and how many failed, by reason."""
+        request = delivery_pb.CountDeliveriesRequest(broadcast=broadcast.bytes)
+        with _translated("delivery"):
+            answer: delivery_pb.CountDeliveriesResponse = await self._stub.CountDeliveries(request)
+        return answer.sent_count, dict(answer.failed)
 
     async def erase(self, request: delivery_erasure_pb.ErasePeopleRequest) -> Mapping[str, int]:
         """Have people forgotten; return how much was removed. Repeating it is harmless."""

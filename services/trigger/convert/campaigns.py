@@ -1,7 +1,7 @@
 """Campaigns: the message, what is stored of it, and the plan to judge with."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 from beckon.trigger.v1.campaign_service_pb2 import Campaign
@@ -17,6 +17,7 @@ from mesh.expressions import (
 )
 from mesh.names import format_name, parse_name
 from services.trigger.convert.beginnings import with_beginning
+from services.trigger.convert.digests import digest_filters, to_digest
 from services.trigger.convert.goals import goal_filters, to_goals
 from services.trigger.convert.regions import with_crossing
 from services.trigger.convert.schedules import with_audience
@@ -84,6 +85,7 @@ def filters_of(campaign: Campaign) -> Iterator[tuple[str, str, bool]]:
         yield f"campaign.exceptions[{index}].filter", exception.filter, True
     yield from variant_filters(campaign)
     yield from goal_filters(campaign)
+    yield from digest_filters(campaign)
 
 
 @dataclass(slots=True)
@@ -158,8 +160,12 @@ def to_plan(stored: StoredCampaign, contexts: Contexts) -> Plan:
         simultaneous_max=campaign.simultaneous_max,
         ignores_holdout=campaign.ignores_holdout,
         past=stored.past,
+        digest=to_digest(
+            campaign,
+            lambda source, with_trigger: _predicate(source, contexts, with_trigger=with_trigger),
+        ),
     )
-    plan = with_audience(plan, campaign)
+    plan = with_audience(replace(plan, launch_time=stored.launch_time), campaign)
     if campaign.trigger.HasField("region"):
         return with_crossing(plan, campaign.trigger.region)
     return with_beginning(plan, campaign)

@@ -123,6 +123,8 @@ class Plan:
     """None: it begins otherwise."""
     relation: bytes = b""
     """Of `RecipientKind.RELATION`: a serialized `beckon.trigger.v1.Recipient.Relation`."""
+    launch_time: datetime | None = None
+    """When it was first launched; None: never."""
     sends_per_minute: int = 0
     """0: no limit."""
     digest: DigestPlan | None = None
@@ -138,7 +140,7 @@ class Plan:
     @property
     def by_her_clock(self) -> bool:
         """Whether what the recipient's clock shows decides when the message is due."""
-        return self.timing.local_time is not None or (
+        return self.timing.local_time is not None or self.date is not None or (
             self.schedule is not None and self.schedule.recipient_time
         )
 
@@ -150,7 +152,7 @@ class Plan:
     @property
     def waits(self) -> bool:
         """Whether anything may come between an event and its message."""
-        return bool(self.delay or self.dwell or self.timing.waits)
+        return bool(self.delay or self.dwell or self.date or self.timing.waits)
 
     @property
     def debounces(self) -> bool:

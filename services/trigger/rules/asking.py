@@ -13,8 +13,10 @@ def looks_back(plan: Plan) -> bool:
     """
     return bool(
         plan.exceptions
+        or plan.date is not None
         or plan.reentry_interval != timedelta(0)
         or plan.simultaneous_max
+        or plan.digest is not None
         or (plan.variants is not None and plan.variants.arms)
     )
 

@@ -46,6 +46,10 @@ class Book:
         """Return the campaigns whose goals the event may reach."""
         return self.goals.get(event.type, ())
 
+    def told_by(self, event: Occurrence) -> tuple[Plan, ...]:
+        """Return the campaigns whose recipients the event may name."""
+        return (*self.begun_by(event), *self.undone_by(event))
+
     def undone_by(self, event: Occurrence) -> tuple[Plan, ...]:
         """Return the campaigns of whose digests the event may take something out."""
         return self.undos.get(event.type, ())

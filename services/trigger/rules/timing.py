@@ -16,6 +16,7 @@ from services.trigger.model import (
     WaitOn,
 )
 from services.trigger.rules.civil import local, next_showing
+from services.trigger.rules.dates import date_due
 from services.trigger.rules.gates import passed, refused
 from services.trigger.rules.schedules import recipient_base
 from services.trigger.rules.timestamps import parse_timestamp
@@ -38,57 +39,46 @@ def due_of(plan: Plan, event: Occurrence, origin: str, zone: str) -> Due | NoDue
         origin: the id it was begun under.
         zone: of who gets the message.
     """
-    timing = plan.timing
-    base = recipient_base(plan, event, zone)
-    if plan.dwell is not None:
-        base += plan.dwell
-    if not timing.waits:
-        # Every event comes through here.
-        return Due(base + plan.delay, "")
-    if timing.event_property:
-        value = event.properties.get(timing.event_property)
-        stamp = parse_timestamp(value)
-        if stamp is None:
-            what = "is absent" if value is None else "holds no timestamp"
-            return NoDue(f"{timing.event_property} {what}")
-        base = stamp
+    base = _base(plan, event, zone)
+    if isinstance(base, NoDue):
+        return base
+    if not plan.timing.waits:
+        # Nearly every event comes through here.
+        return Due(base.time + plan.delay, base.seen)
+    wanted = plan.timing.local_time
     try:
-        due = base + timing.offset + plan.delay
-        if timing.local_time is not None:
-            showing = next_showing(timing.local_time, due, zone)
-            if showing is None:
-                return NoDue(f"never {_clock(timing.local_time.minute)} in {zone}")
-            due = showing
-        due += _share(plan, event, origin) * timing.spread
+        due = base.time + plan.timing.offset + plan.delay
+        showing = due if wanted is None else next_showing(wanted, due, zone)
+        if showing is None:
+            return NoDue(f"{zone} never shows that time")
+        due = showing + _share(plan, event, origin) * plan.timing.spread
     except (ValueError, OverflowError):
         return _BEYOND
-    if due >= _LATEST:
-        return _BEYOND
-    return Due(due, _seen(due, timing.local_time, zone))
+    return _BEYOND if due >= _LATEST else Due(due, _seen(due, wanted, zone))
 
 
 def wait_on(plan: Plan, passage: Enrollment, zone: str, *, now: datetime) -> WaitOn | Exit | None:
     """Say whether a message that is due is to wait on, by the clock of the zone she is in now.
 
-    For its local time, where that is later than it was reckoned to be; never earlier. Then for
+    For its local time, where her clock shows another by now; never earlier than planned. Then for
     the next opening of the send window, if that is before it expires. None: it may go out.
     """
     timing = plan.timing
-    if plan.by_her_clock:
-        due = due_of(plan, passage.event, passage.origin, zone)
-        if isinstance(due, Due) and due.time > max(now, passage.due_time):
-            gate = refused("wait", due.seen, now)
-            if plan.end_time is not None and due.time >= plan.end_time:
-                return Exit((*passage.gates, gate))
-            later = replace(
+    later = _by_her_clock(plan, passage, zone)
+    if later is not None and later.time > now:
+        gate = refused("wait", later.seen, now)
+        if plan.end_time is not None and later.time >= plan.end_time:
+            return Exit((*passage.gates, gate))
+        return WaitOn(
+            replace(
                 passage,
-                due_time=due.time,
-                wake_time=due.time,
-                expire_time=expiry(plan, due.time),
+                due_time=later.time,
+                wake_time=later.time,
+                expire_time=expiry(plan, later.time),
                 time_zone=zone,
                 gates=(*passage.gates, gate),
             )
-            return WaitOn(later)
+        )
     if not timing.window:
         return None
     opens = opening(timing.window, now, zone)
@@ -125,6 +115,51 @@ def expiry(plan: Plan, due: datetime) -> datetime:
     """Return when a message that was due at `due` expires: by its own time, or the campaign's."""
     expire = due + plan.time_to_live
     return min(expire, plan.end_time) if plan.end_time else expire
+
+
+def _base(plan: Plan, event: Occurrence, zone: str) -> Due | NoDue:
+    """Return from when on a message waits."""
+    if plan.timing.event_property:
+        value = event.properties.get(plan.timing.event_property)
+        stamp = parse_timestamp(value)
+        if stamp is None:
+            what = "is absent" if value is None else "holds no timestamp"
+            return NoDue(f"{plan.timing.event_property} {what}")
+        return Due(stamp, "")
+    if plan.date is not None:
+        return date_due(plan.date, event.properties.get("to"), zone)
+    base = recipient_base(plan, event, zone)
+    return Due(base if plan.dwell is None else base + plan.dwell, "")
+
+
+def _by_her_clock(plan: Plan, passage: Enrollment, zone: str) -> Due | None:
+    """Return when a message is due by the clock that she has now, if that is later than it was.
+
+    Who was shown the time before it was due, as where she went it was later in the day, is shown
+    it again: the next time is hers.
+    """
+    if not plan.by_her_clock:
+        return None
+    due = due_of(plan, passage.event, passage.origin, zone)
+    if isinstance(due, NoDue):
+        return None
+    if due.time > passage.due_time:
+        return due
+    wanted = plan.timing.local_time
+    if wanted is None or not _differs(passage.due_time, passage.time_zone, zone):
+        return None
+    spread = _share(plan, passage.event, passage.origin) * plan.timing.spread
+    showing = next_showing(wanted, passage.due_time - spread, zone)
+    if showing is None:
+        return None
+    return Due(showing + spread, _seen(showing + spread, wanted, zone))
+
+
+def _differs(at: datetime, zone: str, other: str) -> bool:
+    """Say whether the clocks of two zones show different times; of none that is known, not."""
+    if zone in ("", other):
+        return False
+    return local(at, zone).offset != local(at, other).offset
 
 
 def _share(plan: Plan, event: Occurrence, origin: str) -> float:

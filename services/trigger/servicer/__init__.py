@@ -5,6 +5,7 @@ from services.trigger.servicer.decisions import DecisionServicer
 from services.trigger.servicer.quarantine import QuarantineServicer
 from services.trigger.servicer.regions import RegionServicer
 from services.trigger.servicer.settings import SettingsServicer
+from services.trigger.servicer.watching import Watching
 
 __all__ = [
     "CampaignServicer",
@@ -12,4 +13,5 @@ __all__ = [
     "QuarantineServicer",
     "RegionServicer",
     "SettingsServicer",
+    "Watching",
 ]

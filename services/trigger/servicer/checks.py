@@ -8,6 +8,7 @@ from mesh.expressions import compile_expression, try_cost
 from mesh.names import parse_name, workspace_of
 from services.trigger.convert.beginnings import check_beginning
 from services.trigger.convert.campaigns import filters_of
+from services.trigger.convert.digests import check_digest
 from services.trigger.convert.goals import check_goals
 from services.trigger.convert.regions import check_crossing
 from services.trigger.convert.schedules import check_audience
@@ -34,6 +35,9 @@ def check_campaign(campaign: Campaign, workspace: str) -> None:
     _check_times(campaign)
     check_timing(campaign)
     check_beginning(campaign, workspace)
+    check_digest(campaign)
+    if campaign.digest.HasField("message"):
+        _check_message("campaign.digest.message", campaign.digest.message, workspace)
     if campaign.HasField("recipient") and campaign.exceptions:
         own = [one for one in campaign.exceptions if one.event_type == campaign.trigger.event_type]
         if own:

@@ -10,8 +10,15 @@ from mesh.errors import MeshError
 from mesh.eventlog import EventLog
 from mesh.postgres import Database
 from mesh.server import Stopping
-from services.trigger.store import EnrollmentStore, PositionStore, QuarantineStore, VersionStore
+from services.trigger.store import (
+    EnrollmentStore,
+    PositionStore,
+    QuarantineStore,
+    RegionStore,
+    VersionStore,
+)
 from services.trigger.worker.partitions import Partitions
+from services.trigger.worker.watches import WatchSweep
 
 log = structlog.get_logger(__name__)
 
@@ -30,6 +37,7 @@ class Housekeeping:
         enrollments: EnrollmentStore,
         positions: PositionStore,
         quarantine: QuarantineStore,
+        watches: WatchSweep,
         partitions: Partitions,
         log_: EventLog,
         clock: Clock,
@@ -42,10 +50,12 @@ class Housekeeping:
         self._enrollments = enrollments
         self._positions = positions
         self._quarantine = quarantine
+        self._watches = watches
         self._partitions = partitions
         self._log = log_
         self._clock = clock
         self._versions = VersionStore(database)
+        self._regions = RegionStore(database)
         self._retention = retention
         self._log_retention = log_retention
         self._every = every
@@ -82,8 +92,10 @@ class Housekeeping:
     async def sweep(self) -> None:
         """Delete what is past its time, and let those go on whose campaign goes on."""
         for step in (
+            self._watches.run_once,
             self._wake,
             self._forget,
+            self._forget_presences,
             self._forget_replies,
             self._drop_versions,
             self._trim,
@@ -103,6 +115,11 @@ class Housekeeping:
     async def _forget(self) -> None:
         before = self._clock.now() - self._retention
         while await self._enrollments.forget(before, limit=_FORGET_MAX):
+            pass
+
+    async def _forget_presences(self) -> None:
+        before = self._clock.now() - self._retention
+        while await self._regions.forget_presences(before, limit=_FORGET_MAX):
             pass
 
     async def _forget_replies(self) -> None:

@@ -10,6 +10,8 @@ from mesh.server import Stopping
 from services.trigger.clients import Peers
 from services.trigger.config import WorkerSettings
 from services.trigger.store import (
+    BackfillStore,
+    BroadcastStore,
     CampaignStore,
     EnrollmentStore,
     IdentityStore,
@@ -17,8 +19,11 @@ from services.trigger.store import (
     PositionStore,
     QuarantineStore,
     TurnStore,
+    WatchStore,
 )
 from services.trigger.worker.admissions import Admissions
+from services.trigger.worker.backfills import Backfills
+from services.trigger.worker.broadcasts import Broadcasts
 from services.trigger.worker.catalogue import Catalogues
 from services.trigger.worker.housekeeping import Housekeeping
 from services.trigger.worker.identities import Identities
@@ -30,6 +35,7 @@ from services.trigger.worker.relay import Relay
 from services.trigger.worker.replays import Replays
 from services.trigger.worker.timers import Timers
 from services.trigger.worker.turns import Turns
+from services.trigger.worker.watches import WatchSweep
 
 
 class Worker:
@@ -105,6 +111,17 @@ class Worker:
             clock=clock,
             lease=settings.send_lease,
         )
+        self.broadcasts = Broadcasts(
+            store=BroadcastStore(database),
+            enrollments=enrollments,
+            admissions=self.admissions,
+            catalogues=self.catalogues,
+            profile=peers.profile,
+            delivery=peers.delivery,
+            relay=self.relay,
+            clock=clock,
+            lanes=settings.broadcast_lanes,
+        )
         self.turns = Turns(
             store=TurnStore(database),
             profile=peers.profile,
@@ -116,6 +133,7 @@ class Worker:
             clock=clock,
             lease=settings.send_lease,
             trace_ratio=trace_ratio,
+            tell=self.broadcasts.ring,
         )
         self.lanes = [
             Lane(
@@ -135,11 +153,19 @@ class Worker:
         self.replays = Replays(
             store=quarantine, log_=event_log, turns=self.turns, partitions=self.partitions
         )
+        self.watches = WatchSweep(peers.profile, CampaignStore(database), WatchStore(database))
+        self.backfills = Backfills(
+            store=BackfillStore(database),
+            profile=peers.profile,
+            admissions=self.admissions,
+            clock=clock,
+        )
         self.housekeeping = Housekeeping(
             database=database,
             enrollments=enrollments,
             positions=self._positions,
             quarantine=quarantine,
+            watches=self.watches,
             partitions=self.partitions,
             log_=event_log,
             clock=clock,
@@ -160,8 +186,10 @@ class Worker:
             group.create_task(self.catalogues.listen(stopping))
             group.create_task(self.timers.run(stopping))
             group.create_task(self.relay.run(stopping))
+            group.create_task(self.broadcasts.run(stopping))
             group.create_task(self.replays.run(stopping))
             group.create_task(self.notices.run(stopping))
             group.create_task(self.housekeeping.run(stopping))
+            group.create_task(self.backfills.run(stopping))
             for lane in self.lanes:
                 group.create_task(lane.run(stopping))

@@ -22,13 +22,16 @@ from services.trigger.servicer import (
     DecisionServicer,
     QuarantineServicer,
     RegionServicer,
+    Watching,
 )
 from services.trigger.store import (
+    BackfillStore,
     CampaignStore,
     EnrollmentStore,
     QuarantineStore,
     RecordStore,
     RegionStore,
+    WatchStore,
 )
 from services.trigger.worker import Worker
 from tests.integration.trigger.house import PARTITIONS, FakeClock, House
@@ -78,7 +81,13 @@ async def house(migrated_url: str, redis_url: str) -> AsyncIterator[House]:
             peers=peers,
             clock=clock,
             settings=settings,
-            campaigns=CampaignServicer(CampaignStore(database), enrollments, tokens, clock),
+            campaigns=CampaignServicer(
+                CampaignStore(database),
+                enrollments,
+                tokens,
+                clock,
+                watching=Watching(peers.profile, WatchStore(database), BackfillStore(database)),
+            ),
             decisions=DecisionServicer(RecordStore(database), tokens),
             regions=RegionServicer(RegionStore(database), tokens, clock),
             quarantine=QuarantineServicer(QuarantineStore(database), tokens, clock),

@@ -27,9 +27,14 @@ from beckon.throttle.v1 import identity_service_pb2 as identity_pb
 from beckon.throttle.v1 import identity_service_pb2_grpc as identity_rpc
 from beckon.throttle.v1 import throttle_service_pb2 as throttle_pb
 from beckon.throttle.v1 import throttle_service_pb2_grpc as throttle_rpc
+from beckon.profile.v1 import watch_service_pb2_grpc as watch_rpc
 from google.rpc.status_pb2 import Status
 
+from tests.integration.trigger.watches import MemoryWatches
+
 T = TypeVar("T")
+# Types that say what was done to people, or found out about them.
+NOT_HERS = {"attribute_changed", "condition_entered", "condition_exited", "message_sent"}
 # Of the year 9999.
 _LAST_SECOND = 253402300799
 
@@ -168,7 +173,7 @@ class MemoryProfile(profile_rpc.ObservationServiceServicer, erasure_rpc.ErasureS
             "BatchGetStandings",
             context,
             lambda: profile_pb.BatchGetStandingsResponse(
-                standings=[self._standing(name) for name in request.profiles]
+                standings=[self.standing(name) for name in request.profiles]
             ),
         )
 
@@ -209,7 +214,7 @@ class MemoryProfile(profile_rpc.ObservationServiceServicer, erasure_rpc.ErasureS
         if uid not in self._places:
             self._places[uid] = place
             self._keep(record, event)
-            self._answers[*place, index] = self._standing(event.profile)
+            self._answers[*place, index] = self.standing(event.profile)
         elif self._places[uid] != place:
             response.duplicate_events.append(number)
             return
@@ -247,7 +252,8 @@ class MemoryProfile(profile_rpc.ObservationServiceServicer, erasure_rpc.ErasureS
         """Return all ids of a person."""
         return sorted(next((one for one in self.unions if name in one), {name}))
 
-    def _standing(self, name: str) -> profile_pb.Standing:
+    def standing(self, name: str) -> profile_pb.Standing:
+        """Return how a person stands, by her full name."""
         ids = self._ids(name)
         root = self.roots.get(name, name)
         parts = [self.profiles[one] for one in ids if one in self.profiles]
@@ -272,7 +278,9 @@ class MemoryProfile(profile_rpc.ObservationServiceServicer, erasure_rpc.ErasureS
                 for type_, (count, first, last) in counters.items()
             ],
             first_seen_time_us=min((one[1] for one in counters.values()), default=0),
-            last_seen_time_us=max((one[2] for one in counters.values()), default=0),
+            last_seen_time_us=max(
+                (one[2] for type_, one in counters.items() if type_ not in NOT_HERS), default=0
+            ),
             profile_id="" if root == name else root.rpartition("/")[2],
             traits_json=msgspec.json.encode(own.traits) if own.traits else b"",
             member_ids=[one.rpartition("/")[2] for one in ids] if len(ids) > 1 else [],
@@ -450,6 +458,7 @@ class MemoryPeers:
     profile: MemoryProfile
     throttle: MemoryThrottle
     delivery: MemoryDelivery
+    watches: MemoryWatches
     faults: Faults
     address: str
 
@@ -463,7 +472,9 @@ async def memory_peers() -> AsyncIterator[MemoryPeers]:
         MemoryThrottle(faults),
         MemoryDelivery(faults),
     )
+    watches = MemoryWatches(profile, faults)
     server = grpc.aio.server(options=[("grpc.so_reuseport", 0)])
+    watch_rpc.add_WatchServiceServicer_to_server(watches, server)
     profile_rpc.add_ObservationServiceServicer_to_server(profile, server)
     erasure_rpc.add_ErasureServiceServicer_to_server(profile, server)
     throttle_rpc.add_ThrottleServiceServicer_to_server(throttle, server)
@@ -473,6 +484,6 @@ async def memory_peers() -> AsyncIterator[MemoryPeers]:
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     try:
-        yield MemoryPeers(profile, throttle, delivery, faults, f"127.0.0.1:{port}")
+        yield MemoryPeers(profile, throttle, delivery, watches, faults, f"127.0.0.1:{port}")
     finally:
         await server.stop(0)
