@@ -187,7 +187,8 @@ class Campaign(_message.Message):
         that occurred between the trigger and the message's time stops it even when
         it comes first or late; at the same instant as the trigger it does not stop
         it when it is the trigger itself. One of the trigger's own type that passes
-        the trigger's filter restarts the delay instead. At most 20.
+        the trigger's filter restarts the delay instead, and the `wait` with it; one
+        of which nobody can say when its message would be due stops it. At most 20.
         """
 
     @_builtins.property
@@ -880,8 +881,10 @@ Global___Recipient: _TypeAlias = Recipient  # noqa: Y015
 class Wait(_message.Message):
     """When the message is due, beyond a delay: in this order the base time, the
     delay after it, the local time from there on, the spread. All of it is
-    reckoned when the passage begins; the local time and the send window again
-    when it is due, by the zone she is in then.
+    reckoned when the passage begins. When it is due and her clock shows another
+    time by then, as she has moved, it waits on until that clock next shows the
+    local time, with the gate `wait` on record; it is never due earlier than it
+    was. `time_to_live` counts from the due time after all waits.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -900,12 +903,14 @@ class Wait(_message.Message):
     local_time: _builtins.str
     """`HH:MM`: then until the recipient's clock next shows this. A time that does
     not exist on that day (clocks are set forward): the next instant that does.
-    One that exists twice: the first. Zone unknown: the workspace's, else UTC.
+    One that exists twice: the first. A day that the zone left out has no
+    times. Zone unknown: the workspace's, else UTC.
     """
     @_builtins.property
     def offset(self) -> _duration_pb2.Duration:
-        """Added to that time; negative: before it. -400 to 400 days. Due in the past
-        means at once, unless the message has expired.
+        """Added to that time; negative: before it, for which `event_property` is
+        needed. -400 to 400 days. Due in the past means at once, unless the message
+        has expired: then nothing begins.
         """
 
     @_builtins.property
@@ -937,8 +942,11 @@ Global___Wait: _TypeAlias = Wait  # noqa: Y015
 
 @_typing.final
 class SendWindow(_message.Message):
-    """Hours at which messages may go out, by the recipient's clock. Outside them a
-    message waits for the next that begins before it expires.
+    """Hours at which messages may go out, by what the recipient's clock shows, be it
+    twice or never on the nights it is set. Asked when a message goes out, by the
+    zone she is in then. Outside them it waits for the next that begin before it
+    expires, or leaves if none do, both with the gate `send_window` on record. Holds
+    for `critical` ones too.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -955,8 +963,9 @@ class SendWindow(_message.Message):
         start: _builtins.str
         """`HH:MM`, from then on."""
         end: _builtins.str
-        """`HH:MM`, up to but not including; not later than `start`: on the day
-        after. `24:00` is written `00:00`.
+        """`HH:MM`, up to but not including; earlier than `start`: on the day after.
+        `24:00` is written `00:00`. The same as `start` only for a whole day, from
+        `00:00` to `00:00`.
         """
         @_builtins.property
         def weekdays(self) -> _containers.RepeatedScalarFieldContainer[_dayofweek_pb2.DayOfWeek.ValueType]:
