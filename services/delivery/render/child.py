@@ -284,7 +284,7 @@ def _unknown_roots(
             Finding(
                 name,
                 line,
-                f"{variable} is unknown; there are event, profile, campaign and delivery",
+                f"{variable} is unknown; there are event, profile, digest, campaign and delivery",
                 [variable],
             )
         )

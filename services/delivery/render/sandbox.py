@@ -13,7 +13,7 @@ from jinja2.exceptions import SecurityError, UndefinedError
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 from markupsafe import Markup
 
-ROOTS = frozenset({"event", "profile", "campaign", "delivery"})
+ROOTS = frozenset({"event", "profile", "digest", "campaign", "delivery"})
 
 # A number of a thousand digits is no number of a message.
 _NUMBER_BITS_MAX = 4096

@@ -214,7 +214,7 @@ def _as_json(value: Struct | Value, field: str) -> Any:
 def _check_defaults(template: pb.Template) -> None:
     for path, value in template.defaults.items():
         root, _, rest = path.partition(".")
-        if root not in {"event", "profile"} or not rest or not all(rest.split(".")):
+        if root not in {"event", "profile", "digest"} or not rest or not all(rest.split(".")):
             raise invalid_field(
                 f"template.defaults[{path!r}]",
                 "must be a path like profile.attributes.first_name",

@@ -147,10 +147,12 @@ def to_person(profile: str, standing: Standing) -> Person:
     )
 
 
-def to_data(event: Occurrence, person: Person) -> bytes:
+def to_data(event: Occurrence, person: Person, digest: bytes = b"") -> bytes:
     """Return what a template is rendered with; what came as JSON is passed on as it came."""
+    more = {"digest": msgspec.Raw(digest)} if digest else {}
     return _encoder.encode(
         {
+            **more,
             "event": {
                 "id": event.event_id,
                 "type": event.type,

@@ -10,11 +10,13 @@ from beckon.type.v1.trace_context_pb2 import TraceContext
 from mesh import tracing
 from mesh.ids import enrollment_id, send_id
 from mesh.names import format_name
+from services.trigger.convert.digests import DATA_BYTES_MAX, digest_json
 from services.trigger.convert.events import to_data
 from services.trigger.convert.times import from_timestamp, to_timestamp
 from services.trigger.model import (
     Allowed,
     Deferred,
+    DigestContent,
     Enrollment,
     Person,
     Settings,
@@ -62,18 +64,30 @@ def to_send(passage: Enrollment, person: Person, settings: Settings) -> Send:
     )
 
 
-def to_delivery(send: Send, passage: Enrollment, person: Person) -> CreateDeliveryRequest:
-    """Return what delivery is asked to carry out."""
+def to_delivery(
+    send: Send, passage: Enrollment, person: Person, digest: DigestContent | None = None
+) -> CreateDeliveryRequest:
+    """Return what delivery is asked to carry out; of a digest with what its window holds."""
     return CreateDeliveryRequest(
         delivery_id=send.send_id,
         profile=send.profile,
         campaign=send.campaign,
         channel=send.channel,
         template=format_name(passage.key.workspace, "templates", passage.template),
-        data_json=to_data(passage.event, person),
+        data_json=_data(passage, person, digest),
         expire_time=send.expire_time,
         trace=send.trace,
+        broadcast=b"" if passage.broadcast is None else passage.broadcast.bytes,
     )
+
+
+def _data(passage: Enrollment, person: Person, digest: DigestContent | None) -> bytes:
+    if digest is None:
+        return to_data(passage.event, person)
+    # The first one may have been taken out again.
+    event = digest.latest[0].event if digest.latest else passage.event
+    room = DATA_BYTES_MAX - len(to_data(event, person)) - len(b'"digest":,')
+    return to_data(event, person, digest_json(digest, room))
 
 
 def to_verdict(verdict: Verdict) -> ThrottleVerdict:

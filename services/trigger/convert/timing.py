@@ -36,11 +36,7 @@ def to_timing(campaign: Campaign) -> Timing:
     timing = Timing(
         event_property=wait.event_property,
         offset=from_duration(wait.offset),
-        local_time=(
-            LocalTime(_minute(wait.local_time), _weekdays(wait.weekdays))
-            if wait.local_time
-            else None
-        ),
+        local_time=(local_time_of(wait.local_time, wait.weekdays) if wait.local_time else None),
         spread=from_duration(wait.spread),
         window=tuple(
             Hours(_minute(one.start), _minute(one.end), _weekdays(one.weekdays))
@@ -48,6 +44,11 @@ def to_timing(campaign: Campaign) -> Timing:
         ),
     )
     return AT_ONCE if timing == AT_ONCE else timing
+
+
+def local_time_of(text: str, weekdays: Iterable[int]) -> LocalTime:
+    """Return a time of day, as `HH:MM`, on some days of the week."""
+    return LocalTime(_minute(text), _weekdays(weekdays))
 
 
 def _check_hours(field: str, hours: SendWindow.Range) -> None:

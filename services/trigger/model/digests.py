@@ -152,15 +152,15 @@ class DigestEffects:
 NO_DIGESTS = DigestRecords()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class DigestQuestion:
-    """What a turn must know of what was gathered."""
+    """What a turn must know of what was gathered; put together event by event."""
 
-    adding: frozenset[Key] = frozenset()
+    adding: set[Key] = field(default_factory=set)
     """Keys for which some of the turn's events may be gathered."""
-    removing: frozenset[Key] = frozenset()
-    """Keys of which events may be taken out by anybody's doing."""
-    undoing: frozenset[tuple[Key, str]] = frozenset()
-    """Keys and whose events may be taken out of them."""
+    removing: set[Key] = field(default_factory=set)
+    """Keys of which the events of anybody may be taken out."""
+    undoing: set[tuple[Key, str]] = field(default_factory=set)
+    """Keys, and whose events may be taken out of them."""
     since: datetime | None = None
     """When the first of the turn's events occurred that may be gathered."""

@@ -12,6 +12,7 @@ from services.trigger.model import (
     DigestEffects,
     DigestItem,
     DigestPlan,
+    DigestQuestion,
     DigestRecords,
     DigestUndo,
     Enrollment,
@@ -89,6 +90,26 @@ class Gathering:
             undos=tuple(self._new_undos),
             heard=self._heard,
         )
+
+
+def ask_of_gathering(question: DigestQuestion, plan: Plan, event: Occurrence, key: Key) -> None:
+    """Have it asked what an event needs that may be gathered."""
+    if plan.digest is None:
+        return
+    question.adding.add(key)
+    if question.since is None or event.occur_time < question.since:
+        question.since = event.occur_time
+
+
+def ask_of_undo(question: DigestQuestion, plan: Plan, event: Occurrence, key: Key) -> None:
+    """Have it asked what an event may take back."""
+    if plan.digest is None or plan.digest.undo is None:
+        return
+    if plan.digest.undo.filter is None:
+        actor = _text(event, plan.digest.actor_property) or event.profile
+        question.undoing.add((key, actor))
+    else:
+        question.removing.add(key)
 
 
 def is_urgent(digest: DigestPlan, event: Occurrence, person: Person, now: datetime) -> bool:

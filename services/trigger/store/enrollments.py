@@ -7,7 +7,15 @@ from datetime import datetime
 from uuid import UUID
 
 from mesh.postgres import Database
-from services.trigger.model import CampaignState, Enrollment, EnrollmentState, Key
+from services.trigger.model import (
+    CampaignState,
+    DigestContent,
+    Enrollment,
+    EnrollmentState,
+    Key,
+    WindowSummary,
+)
+from services.trigger.store.digests import Name, load_contents, load_summaries
 from services.trigger.store.rows import enrollment_of
 from services.trigger.store.turns import CatalogueChanged, update_open
 
@@ -74,6 +82,20 @@ class EnrollmentStore:
                 if current != catalogue_version:
                     raise CatalogueChanged
             return written
+
+    async def windows(self, passages: Collection[Enrollment]) -> dict[Name, WindowSummary]:
+        """Return what is left in the windows among some passages."""
+        if all(one.digest_key is None for one in passages):
+            return {}
+        async with self._database.connection() as connection:
+            return await load_summaries(connection, passages)
+
+    async def contents(self, windows: Mapping[Name, int]) -> dict[Name, DigestContent]:
+        """Return what windows hold: all counted, of each the latest, at most so many."""
+        if not windows:
+            return {}
+        async with self._database.connection() as connection:
+            return await load_contents(connection, windows)
 
     async def claim(
         self,

@@ -1,7 +1,6 @@
 """Begins passages outside the log: of a broadcast, of a backfill, of what a caller asks for."""
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
 
@@ -12,8 +11,17 @@ from mesh.errors import Aborted, FailedPrecondition
 from mesh.names import format_name
 from mesh.postgres import Connection
 from services.trigger.convert.events import named
-from services.trigger.model import Gate, Identity, Key, Occurrence, Person, Plan, RecipientKind
-from services.trigger.rules import Ledger, Recipient, ask_of_entry, begin
+from services.trigger.model import (
+    Admitted,
+    CampaignState,
+    Candidate,
+    Gate,
+    Identity,
+    Key,
+    Plan,
+    RecipientKind,
+)
+from services.trigger.rules import Ledger, Recipient, ask_of_entry, ask_of_gathering, begin
 from services.trigger.store import CatalogueChanged, Conflict, Known, TurnStore, refusals_of
 from services.trigger.worker.batch import Judged
 from services.trigger.worker.catalogue import Catalogues
@@ -29,30 +37,6 @@ _Name = tuple[Key, UUID]
 
 Beside = Callable[[Connection], Awaitable[None]]
 """Writes something in the transaction that begins the passages."""
-
-
-@dataclass(frozen=True, slots=True)
-class Candidate:
-    """Somebody for whom a campaign is to begin, by the event that it begins with."""
-
-    event: Occurrence
-    person: Person
-    """How she stands now."""
-    named: str = ""
-    """The id that was used for her; empty: that under which she goes."""
-
-
-@dataclass(frozen=True, slots=True)
-class Admitted:
-    """What came of a candidate."""
-
-    profile: str
-    """Under which id her passage is, or would be."""
-    entered: bool
-    gates: tuple[Gate, ...]
-    """That were asked; the last one refused unless she entered."""
-    again: bool
-    """Whether it had come of the same event before."""
 
 
 class Admissions:
@@ -87,6 +71,7 @@ class Admissions:
         candidates: Sequence[Candidate],
         *,
         broadcast: UUID | None = None,
+        active: bool = False,
         beside: Beside | None = None,
     ) -> list[Admitted]:
         """Judge and commit; return what came of each, in order.
@@ -96,6 +81,7 @@ class Admissions:
             campaign: its id; active or paused.
             candidates: at most some hundreds: one transaction.
             broadcast: to which the passages belong.
+            active: begin nobody while the campaign is paused, rather than refuse everybody.
             beside: is called in the transaction, after all else. Also with no candidates.
 
         Raises:
@@ -104,10 +90,12 @@ class Admissions:
         """
         for _ in range(_ATTEMPTS_MAX):
             plan, version = await self._plan(workspace, campaign)
+            if active and plan.state is not CampaignState.ACTIVE:
+                raise _not_in_force(workspace, campaign)
             now = self._clock.now()
             some, known, concerns = await self._know(plan, candidates, now)
             refused = await self._refused(plan, some)
-            ledger = Ledger(known.passages, known.last_entries, known.history)
+            ledger = Ledger(known.passages, known.last_entries, known.history, known.digests)
             for one in some:
                 if (plan.key(one.person.profile), one.event.uid) not in refused:
                     begin(
@@ -141,12 +129,7 @@ class Admissions:
             catalogue = await self._catalogues.reload()
             plan = catalogue.plans.get((workspace, campaign))
         if plan is None:
-            name = format_name(workspace, "campaigns", campaign)
-            raise FailedPrecondition(
-                ErrorReason.ERROR_REASON_STATE_FORBIDS,
-                f"{name} is not in force",
-                metadata={"resourceName": name},
-            )
+            raise _not_in_force(workspace, campaign)
         return plan, catalogue.version
 
     async def _know(
@@ -161,6 +144,8 @@ class Admissions:
                 concerns.keys.add(plan.key(one.person.profile))
                 concerns.ask(plan.workspace, one.named, one.person)
                 ask_of_entry(concerns.history, plan, one.event, plan.key(one.person.profile))
+                key = plan.key(one.person.profile)
+                ask_of_gathering(concerns.digests, plan, one.event, key)
             concerns.guarded.update(concerns.keys)
             known = await self._store.know(
                 concerns.keys,
@@ -168,6 +153,7 @@ class Admissions:
                 {one.event.uid for one in some},
                 (),
                 history=concerns.history,
+                digests=concerns.digests,
                 now=now,
             )
             unheard = {
@@ -204,6 +190,15 @@ class Admissions:
             once={(one.key, one.event.uid) for one in judged.effects.refusals},
             beside=beside,
         )
+
+
+def _not_in_force(workspace: str, campaign: str) -> FailedPrecondition:
+    name = format_name(workspace, "campaigns", campaign)
+    return FailedPrecondition(
+        ErrorReason.ERROR_REASON_STATE_FORBIDS,
+        f"{name} is not in force",
+        metadata={"resourceName": name},
+    )
 
 
 def _renamed(plan: Plan, one: Candidate, known: Known) -> Candidate:

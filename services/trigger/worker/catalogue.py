@@ -117,6 +117,8 @@ def _catalogue(
         of[plan.workspace].append(plan)
         types |= {plan.trigger_type, *exception_types(plan)}
         types |= {goal.event_type for goal in plan.goals}
+        if plan.digest is not None and plan.digest.undo is not None:
+            types.add(plan.digest.undo.event_type)
     books = {workspace: make_book(some) for workspace, some in of.items()}
     by_name = {(plan.workspace, plan.campaign): plan for plan in plans}
     return Catalogue(version, by_name, books, frozenset(types), settings, places)

@@ -5,8 +5,16 @@ from dataclasses import dataclass, field, replace
 from operator import is_
 
 from services.trigger.convert.events import named
-from services.trigger.model import HistoryQuestion, Key, Person
-from services.trigger.rules import Book, ask_of_entry, ask_of_goals, looks_back, named_by
+from services.trigger.model import DigestQuestion, HistoryQuestion, Key, Person
+from services.trigger.rules import (
+    Book,
+    ask_of_entry,
+    ask_of_gathering,
+    ask_of_goals,
+    ask_of_undo,
+    looks_back,
+    named_by,
+)
 from services.trigger.worker.batch import Item
 from services.trigger.worker.catalogue import Catalogue
 
@@ -26,6 +34,7 @@ class Concerns:
     the id the person goes by and all of them."""
 
     history: HistoryQuestion = field(default_factory=HistoryQuestion)
+    digests: DigestQuestion = field(default_factory=DigestQuestion)
 
     def ask(self, workspace: str, named: str, person: Person) -> None:
         """Have it asked under which id the passages of somebody are."""
@@ -44,7 +53,7 @@ def recipients_of(items: Iterable[Item], catalogue: Catalogue) -> set[Someone]:
     found: set[Someone] = set()
     for item in items:
         event = item.occurrence
-        for plan in catalogue.book(event.workspace).begun_by(event):
+        for plan in catalogue.book(event.workspace).told_by(event):
             if plan.elsewhere:
                 found |= {(event.workspace, one) for one in named_by(plan, event).ids}
     return found
@@ -54,7 +63,7 @@ def people_around(item: Item, people: Mapping[Someone, Person], book: Book) -> d
     """Return the people of an event, by the ids it names and by the ids they go by."""
     event = item.occurrence
     around = {event.profile: item.actor}
-    for plan in book.begun_by(event):
+    for plan in book.told_by(event):
         for one in named_by(plan, event).ids if plan.elsewhere else ():
             person = people[event.workspace, one]
             around[one] = person
@@ -77,6 +86,8 @@ def concerns_of(
         concerns.ask(event.workspace, event.member, item.actor)
         for plan in book.stopped_by(event):
             concerns.keys.add(plan.key(event.profile))
+            if plan.digest is not None:
+                concerns.digests.removing.add(plan.key(event.profile))
             if plan.elsewhere:
                 concerns.guarded.add(plan.key(event.profile))
         for plan in book.aimed_at(event):
@@ -88,11 +99,21 @@ def concerns_of(
                 person = people[event.workspace, one] if plan.elsewhere else item.actor
                 key = plan.key(person.profile)
                 ask_of_entry(concerns.history, plan, event, key)
+                ask_of_gathering(concerns.digests, plan, event, key)
                 if thorough or looks_back(plan):
                     concerns.keys.add(key)
                 if plan.elsewhere:
                     concerns.ask(event.workspace, one, person)
                     concerns.keys.add(key)
+                    concerns.guarded.add(key)
+        for plan in book.undone_by(event):
+            for one in named_by(plan, event).ids:
+                person = people[event.workspace, one] if plan.elsewhere else item.actor
+                key = plan.key(person.profile)
+                ask_of_undo(concerns.digests, plan, event, key)
+                concerns.keys.add(key)
+                if plan.elsewhere:
+                    concerns.ask(event.workspace, one, person)
                     concerns.guarded.add(key)
     return concerns
 

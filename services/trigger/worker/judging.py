@@ -54,7 +54,7 @@ class Judging:
             items, people, concerns, known, walked = await self._know(
                 items, catalogue, store, thorough=thorough, now=now
             )
-            ledger = Ledger(known.passages, known.last_entries, known.history)
+            ledger = Ledger(known.passages, known.last_entries, known.history, known.digests)
             heard = with_crossings(items, walked)
             around_of: dict[UUID, dict[str, Person]] = {}
             failed: Item | None = None
@@ -114,6 +114,7 @@ class Judging:
                 [item.occurrence.uid for item in heard],
                 {item.partition for item in items},
                 history=concerns.history,
+                digests=concerns.digests,
                 now=now,
             )
             unheard = {

@@ -22,6 +22,7 @@ from services.trigger.convert.sends import send_uid, to_send
 from services.trigger.model import (
     Allowed,
     Deferred,
+    DigestContent,
     Enrollment,
     EnrollmentState,
     Erasure,
@@ -45,6 +46,8 @@ Send = tuple[Enrollment, Person]
 # A peer that comes back is met within seconds, and not by all at once.
 _WAIT = wait_random_exponential(multiplier=0.05, max=3)
 _TRANSIENT = (Unavailable, Aborted)
+# Of a digest whose campaign gathers no more.
+_ITEMS_MAX = 50
 
 
 class Relay:
@@ -159,13 +162,15 @@ class Relay:
                 sorted({(one.key.workspace, one.origin) for one in sends})
             )
             catalogue = await self._catalogues.reload()
+            windows = await self._store.windows(sends)
             released: list[Send] = []
             stopped: list[Enrollment] = []
             for passage in sends:
                 plan = catalogue.plans.get((passage.key.workspace, passage.key.campaign))
                 person = people[passage.key.workspace, passage.origin]
                 try:
-                    verdict = judge_owed(plan, passage, person, now=now)
+                    window = windows.get(_name(passage))
+                    verdict = judge_owed(plan, passage, person, now=now, window=window)
                 except Exception:  # it is claimed again when its lease runs out, until it expires
                     metrics.WORKER_FAILURES.labels(worker="relay").inc()
                     log.exception("send_not_judged", campaign=passage.key.campaign)
@@ -250,7 +255,8 @@ class Relay:
                 if isinstance(verdict, Allowed)
             ]
             if allowed:
-                await self._again(stopping, lambda: self._peers.delivery.create(allowed))
+                digests = await self._again(stopping, lambda: self._digests(allowed))
+                await self._again(stopping, lambda: self._peers.delivery.create(allowed, digests))
         except MeshError as error:
             await self._apart(sends, error, stopping)
             return
@@ -270,6 +276,19 @@ class Relay:
                 self._expect(after)
         for word, count in words.items():
             _outcomes[word].inc(count)
+
+    async def _digests(
+        self, sends: Sequence[tuple[object, Enrollment, Person]]
+    ) -> dict[tuple[Key, UUID], DigestContent]:
+        """Return what the windows among sends hold: once released they stay as they are."""
+        plans = self._catalogues.current.plans
+        asked: dict[tuple[Key, UUID], int] = {}
+        for _, passage, _ in sends:
+            if passage.digest_key is not None:
+                plan = plans.get((passage.key.workspace, passage.key.campaign))
+                digest = plan.digest if plan is not None else None
+                asked[_name(passage)] = digest.items_max if digest is not None else _ITEMS_MAX
+        return await self._store.contents(asked)
 
     async def _apart(self, sends: Sequence[Send], error: MeshError, stopping: Stopping) -> None:
         """Find the send that a peer refuses, so that it does not keep the others."""

@@ -29,6 +29,7 @@ from services.trigger.model import (
     Plan,
     Release,
     WaitOn,
+    WindowSummary,
 )
 from services.trigger.rules import (
     asks_for_events,
@@ -190,6 +191,8 @@ class Timers:
                 catalogue = await self._catalogues.reload()
             # By the campaigns they are judged with: others have other exceptions.
             events = await self._missed(due, people, catalogue)
+            # After the passages, which whatever changes a window changes too.
+            windows = await self._store.windows(due)
             now = self._clock.now()
             after = [
                 _judged(
@@ -197,6 +200,7 @@ class Timers:
                     one,
                     people[one.key.workspace, one.origin],
                     events.get(_name(one), ()),
+                    windows.get(_name(one)),
                     now,
                 )
                 for one in due
@@ -303,9 +307,7 @@ class Timers:
                 queries[_name(passage)] = EventQuery(
                     passage.key.workspace,
                     passage.key.profile,
-                    frozenset(
-                        rule.event_type for rule in plan_for(plan, passage).exceptions
-                    ),
+                    frozenset(rule.event_type for rule in plan_for(plan, passage).exceptions),
                     passage.event.occur_time,
                 )
         if not queries:
@@ -334,11 +336,12 @@ def _judged(
     passage: Enrollment,
     person: Person,
     events: Sequence[Occurrence],
+    window: WindowSummary | None,
     now: datetime,
 ) -> Enrollment:
     """Return the passage as it is to stand, now that its time has come."""
     try:
-        verdict = judge_release(plan, passage, person, now=now)
+        verdict = judge_release(plan, passage, person, now=now, window=window)
         if plan is not None and events and isinstance(verdict, Release | WaitOn):
             verdict = stopped_meanwhile(plan, passage, events, person, now=now) or verdict
     except Exception:  # one passage must not stop all timers
