@@ -48,6 +48,11 @@ EVENTS_JUDGED = Counter(
     "beckon_events_judged_total",
     "Events taken from the log and judged. Flat while lag rises: trigger is stuck.",
 )
+LOCATIONS_UNREADABLE = Counter(
+    "beckon_locations_unreadable_total",
+    "Reports of locations that tell no place on earth and move nobody. Rising: a caller sends them"
+    " wrongly.",
+)
 LOG_APPEND_SECONDS = Histogram(
     "beckon_log_append_seconds",
     "Time for one durable append. Rising: the log's disk is slow.",
@@ -57,6 +62,10 @@ ENROLLMENTS = Counter(
     "beckon_enrollments_total",
     "Enrollments that ended or began, by what became of them.",
     ["outcome"],
+)
+BROADCAST_RECIPIENTS = Counter(
+    "beckon_broadcast_recipients_total",
+    "People whom broadcasts have come to.",
 )
 IDENTITY_CHANGES = Counter(
     "beckon_identity_changes_total",

@@ -29,6 +29,9 @@ RESERVED_TYPES = frozenset(
         "attribute_changed",
         "condition_entered",
         "condition_exited",
+        # Never in the log: what trigger makes of reports of locations.
+        "region_entered",
+        "region_exited",
     }
 )
 PROPERTIES_DEPTH_MAX = 32

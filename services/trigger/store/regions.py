@@ -128,6 +128,17 @@ class RegionStore:
         """Have what is judged with regions judged with those that the transaction leaves."""
         await announce(connection)
 
+    async def forget_presences(self, before: datetime, *, limit: int) -> int:
+        """Forget where people were who were last heard of `before`, at most `limit` of them."""
+        async with self.database.connection() as connection:
+            status = await connection.execute(
+                "DELETE FROM presences WHERE ctid = ANY(ARRAY(SELECT ctid FROM presences"
+                " WHERE report_time < $1 LIMIT $2))",
+                before,
+                limit,
+            )
+        return int(status.split()[-1])
+
     async def revisions(
         self, watched: Mapping[str, Collection[str]]
     ) -> dict[str, frozenset[tuple[int, int]]]:

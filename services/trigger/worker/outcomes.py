@@ -1,5 +1,6 @@
 """Tells of a committed turn: the relay, the timers and the metrics."""
 
+from collections.abc import Callable
 from dataclasses import replace
 
 from prometheus_client import Counter
@@ -18,8 +19,11 @@ _refusals: dict[str, Counter] = {}
 class Outcomes:
     """Where the outcome of a turn goes."""
 
-    def __init__(self, *, relay: Relay, timers: Timers) -> None:
-        """Take who carries on from here."""
+    def __init__(
+        self, *, relay: Relay, timers: Timers, tell: Callable[[], None] = lambda: None
+    ) -> None:
+        """Take who carries on from here; `tell` hears that there is a broadcast."""
+        self._tell = tell
         self._relay = relay
         self._timers = timers
 
@@ -28,6 +32,7 @@ class Outcomes:
         released: list[tuple[Enrollment, Person]] = []
         canceling: list[Enrollment] = []
         entered = exited = 0
+        metrics.LOCATIONS_UNREADABLE.inc(judged.unreadable)
         for refusal in judged.effects.refusals:
             _count_refusal(refusal.gates[-1].name)
         for passage in judged.effects.enrollments:
@@ -46,6 +51,8 @@ class Outcomes:
                 entered += 1
             elif passage.state is EnrollmentState.EXITED:
                 exited += 1
+        if judged.effects.tellings:
+            self._tell()
         _ENTERED.inc(entered)
         _EXITED.inc(exited)
         self._relay.offer(released, canceling)

@@ -123,7 +123,7 @@ async def test_a_clock_that_runs_ahead_does_not_make_what_comes_look_old(house: 
     ],
 )
 async def test_a_report_that_tells_no_place_moves_nobody_but_stays_an_event(
-    house: House, properties: dict[str, object]
+    house: House, properties: dict[str, Any]
 ) -> None:
     await put(house, a_circle())
     await house.launch(enters(), "in")

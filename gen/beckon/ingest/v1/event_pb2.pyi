@@ -51,7 +51,8 @@ class Event(_message.Message):
     united with `profile`; `attributes` is taken as by `profile_updated`. Types
     that only the mesh writes are refused from callers: `profile_merged`,
     `profile_unmerged`, `profile_erased`, `segment_entered`, `segment_exited`,
-    `attribute_changed`, `condition_entered`, `condition_exited`.
+    `attribute_changed`, `condition_entered`, `condition_exited`,
+    `region_entered`, `region_exited`.
     """
     profile: _builtins.str
     """Who did it: `workspaces/{workspace}/profiles/{profile}`, in the workspace of
