@@ -13,7 +13,7 @@ from services.trigger.model import Arm, Variants
 from services.trigger.rules import drawn
 from services.trigger.store import EnrollmentStore
 from tests.integration.trigger.house import PARTITIONS, House, Interrupted, a_campaign, an_event
-from tests.integration.trigger.test_people import merged
+from tests.integration.trigger.test_people import erased, merged
 
 CART = "workspaces/acme/campaigns/cart"
 
@@ -32,15 +32,15 @@ def a_goal(name: str = "bought", event_type: str = "order_placed", **rest: Any) 
     return pb.Goal(id=name, event_type=event_type, **rest)
 
 
-def arm_of(profile: str, **weights: int) -> str:
+def arm_of(profile: str, weights: dict[str, int]) -> str:
     """Return the arm that the campaign `cart` draws for somebody."""
     arms = tuple(Arm(one, weight) for one, weight in weights.items())
     return drawn(Variants((), arms, "cart", ""), profile)
 
 
-def somebody(arm: str, start: str = "p", **weights: int) -> str:
+def somebody(arm: str, weights: dict[str, int], start: str = "p") -> str:
     """Return a profile id for which the hash draws an arm; weights in the campaign's order."""
-    return next(one for one in (f"{start}{n}" for n in range(99)) if arm_of(one, **weights) == arm)
+    return next(one for one in (f"{start}{n}" for n in range(99)) if arm_of(one, weights) == arm)
 
 
 async def report(house: House) -> pb.CampaignReport:
@@ -52,7 +52,7 @@ async def test_each_gets_the_message_of_her_variant_and_who_is_held_out_none(hou
     await house.launch(
         a_campaign(variants=[a_variant(weight=1)], default_weight=1, holdout_weight=1)
     )
-    people = {arm: somebody(arm, **weights) for arm in weights}
+    people = {arm: somebody(arm, weights) for arm in weights}
 
     await house.append(*(an_event(profile=one) for one in people.values()))
     await house.work()
@@ -84,7 +84,7 @@ async def test_an_arm_stays_when_weights_change_and_its_passages_are_forgotten(
     launched = await house.launch(
         a_campaign(variants=[a_variant(weight=1)], default_weight=1, reentry=0)
     )
-    who = somebody("default", default=1, picture=1)
+    who = somebody("default", {"default": 1, "picture": 1})
     await house.append(an_event(profile=who))
     await house.work()
     house.clock.advance(days=90)
@@ -102,8 +102,8 @@ async def test_an_arm_stays_when_weights_change_and_its_passages_are_forgotten(
 async def test_united_people_keep_the_arm_that_was_given_first(house: House) -> None:
     weights = {"default": 1, "picture": 1}
     await house.launch(a_campaign(variants=[a_variant(weight=1)], default_weight=1, reentry=0))
-    anonymous = somebody("picture", start="anon", **weights)
-    known = somebody("default", start="known", **weights)
+    anonymous = somebody("picture", weights, "anon")
+    known = somebody("default", weights, "known")
     await house.append(an_event(id="first", profile=anonymous))
     await house.work()
     house.clock.advance(seconds=1)
@@ -128,7 +128,7 @@ async def test_goals_count_for_all_arms_whatever_became_of_the_message(house: Ho
         delay=3600,
     )
     await house.launch(campaign)
-    people = {arm: somebody(arm, **weights) for arm in weights}
+    people = {arm: somebody(arm, weights) for arm in weights}
     await house.append(*(an_event(profile=one) for one in people.values()))
     await house.work()
     house.clock.advance(minutes=5)
@@ -249,10 +249,14 @@ async def test_erased_people_leave_no_arm_and_no_goal(house: House) -> None:
     await house.append(an_event("order_placed"))
     await house.work()
 
-    async with house.database.connection() as connection:
-        await connection.execute("DELETE FROM enrollments")
-        left = await connection.fetchval("SELECT count(*) FROM conversions")
+    house.memory.profile.erase("ana")
+    await house.append(*erased("ana"))
+    await house.work()
 
+    async with house.database.connection() as connection:
+        left = await connection.fetchval(
+            "SELECT (SELECT count(*) FROM conversions) + (SELECT count(*) FROM assignments)"
+        )
     assert left == 0
 
 
