@@ -9,6 +9,7 @@ from services.trigger.rules.civil import instant_on, local
 from services.trigger.rules.timestamps import parse_timestamp
 
 _DAY = timedelta(days=1)
+_SHOWN = 40
 _DATE_LENGTH = len("2026-12-01")
 
 
@@ -64,4 +65,4 @@ def _utc(moment: datetime) -> str:
 def shortened(value: object) -> str:
     """Return a value as it is put on record."""
     text = value if isinstance(value, str) else repr(value)
-    return text if len(text) <= 40 else f"{text[:39]}…"
+    return text if len(text) <= _SHOWN else f"{text[: _SHOWN - 1]}…"
