@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
 
 from beckon.errors.v1.error_reason_pb2 import ErrorReason
 from beckon.throttle.v1 import frequency_cap_service_pb2 as caps_pb
@@ -10,16 +11,18 @@ from beckon.throttle.v1 import subscription_service_pb2 as subscriptions_pb
 from beckon.throttle.v1 import throttle_service_pb2 as pb
 from beckon.type.v1 import channel_pb2
 
-from mesh.errors import FieldViolation, InvalidArgument
+from mesh.errors import FieldViolation, InvalidArgument, invalid_field
 from mesh.names import ID_PATTERN, RESOURCE_ID_PATTERN, format_name, parse_name
 from services.throttle.model import (
     Allow,
+    Asked,
     Calendar,
     Channel,
     Consent,
     Defer,
     FrequencyCap,
     Identity,
+    Limit,
     OnBreach,
     Outcome,
     Rolling,
@@ -87,6 +90,32 @@ def sends(request: pb.ReserveSendsRequest) -> list[Send]:
 def reserved(verdicts: Sequence[Verdict]) -> pb.ReserveSendsResponse:
     """Return the verdicts in their order."""
     return pb.ReserveSendsResponse(verdicts=[_verdict(verdict) for verdict in verdicts])
+
+
+def explained(request: pb.ExplainSendRequest, now: datetime) -> Asked:
+    """Return what is asked; the schema has checked it."""
+    workspace, profile_id = parse_name(request.profile, "profiles", field="profile")
+    time_us = request.time.ToMicroseconds() if request.HasField("time") else micros(now)
+    channel = _CHANNELS.get(request.channel)
+    if channel is None:
+        raise invalid_field("channel", "no message goes by it", reason="channel")
+    return Asked(workspace, profile_id, channel, request.time_zone, time_us)
+
+
+def explanation(
+    workspace: str, uses: Sequence[tuple[Limit, Sequence[bytes]]]
+) -> pb.ExplainSendResponse:
+    """Return how full caps are."""
+    return pb.ExplainSendResponse(
+        caps=[
+            pb.ExplainSendResponse.CapUse(
+                frequency_cap=format_name(workspace, "frequencyCaps", limit.cap.cap_id),
+                limit=limit.cap.limit,
+                send_ids=send_ids,
+            )
+            for limit, send_ids in uses
+        ]
+    )
 
 
 def settlements(request: pb.SettleSendsRequest) -> list[Settlement]:

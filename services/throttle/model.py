@@ -135,6 +135,16 @@ class Send(NamedTuple):
     expire_us: Micros
 
 
+class Asked(NamedTuple):
+    """How full the caps are for somebody at a time."""
+
+    workspace: str
+    profile_id: str
+    channel: Channel
+    time_zone: str
+    time_us: Micros
+
+
 class Place(NamedTuple):
     """What a send takes under every cap that counts its channel."""
 

@@ -52,6 +52,7 @@ SCOPES = {
     "relations:write",
     "segments:read",
     "segments:write",
+    "sends:read",
     "sends:reserve",
     "sends:settle",
     "settings:read",

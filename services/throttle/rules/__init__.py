@@ -1,6 +1,6 @@
 """Decides what may go out. Pure: values and `now` in, values out."""
 
-from services.throttle.rules.caps import CAPS_MAX, NEWEST_MAX, breached, cap_verdict
+from services.throttle.rules.caps import CAPS_MAX, NEWEST_MAX, breached, cap_verdict, used
 from services.throttle.rules.consent import all_channels, consent_verdict
 from services.throttle.rules.limits import Limits
 from services.throttle.rules.places import KEPT, LEASE_BEYOND, place_for, reserve, settle
@@ -23,4 +23,5 @@ __all__ = [
     "reserve",
     "settle",
     "span_us",
+    "used",
 ]

@@ -52,6 +52,17 @@ def breached(limits: Iterable[Limit], places: Iterable[Place], now_us: Micros) -
     return found
 
 
+def used(limit: Limit, places: Iterable[Place], now_us: Micros) -> list[bytes]:
+    """Return the sends that a limit counted then, newest first, as far as places are kept."""
+    within = [
+        place
+        for place in places
+        if place.time_us <= now_us and place.counts(now_us) and _within(limit, place)
+    ]
+    within.sort(key=lambda place: (place.time_us, place.send_id), reverse=True)
+    return [place.send_id for place in within]
+
+
 def cap_verdict(breaches: Sequence[Breach]) -> Verdict:
     """Return what the breaches mean for the send.
 

@@ -22,7 +22,7 @@ from services.throttle.model import (
     Suppress,
     Verdict,
 )
-from services.throttle.rules import Limits, cap_verdict, consent_verdict, micros
+from services.throttle.rules import Limits, cap_verdict, consent_verdict, micros, used
 from services.throttle.store import Caps, Identities, Moved, Places, Subscriptions
 
 # A person is united a few times in her life.
@@ -75,6 +75,25 @@ class ThrottleServicer(rpc.ThrottleServiceServicer):
         if elsewhere:
             await self._places.settle(elsewhere)
         return pb.SettleSendsResponse()
+
+    async def ExplainSend(
+        self, request: pb.ExplainSendRequest, context: object
+    ) -> pb.ExplainSendResponse:
+        asked = convert.explained(request, self._clock.now())
+        someone = (asked.workspace, asked.profile_id)
+        moved = await self._identities.of([someone])
+        places = await self._places.of(asked.workspace, moved.get(someone, asked.profile_id))
+        caps = await self._caps.current({asked.workspace})
+        limits = self._limits.of(
+            caps[asked.workspace],
+            asked.channel,
+            asked.time_zone,
+            critical=False,
+            now_us=asked.time_us,
+        )
+        return convert.explanation(
+            asked.workspace, [(limit, used(limit, places, asked.time_us)) for limit in limits]
+        )
 
     async def _verdicts(self, sends: Sequence[Send]) -> list[Verdict]:
         consents, persons = await self._subscriptions.consents(sends)

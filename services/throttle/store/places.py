@@ -11,6 +11,7 @@ from mesh.ids import shard_of, shards_of
 from mesh.redis import Redis, Script, translated
 from services.throttle.model import (
     Breach,
+    Channel,
     Filling,
     Limit,
     Micros,
@@ -32,6 +33,7 @@ _HEADER = Struct("<ddH")
 _LIMIT = Struct("<IIdd")
 # Plan, then send id, then the place as it is stored: state, channel, time, lease.
 _SEND = Struct("<H16scBdd")
+_PLACE = Struct("<cBdd")
 _SETTLEMENT = Struct("<c16s")
 _OUTCOMES = {Outcome.COMMITTED: b"C", Outcome.RELEASED: b"R"}
 _KEPT_US = span_us(KEPT)
@@ -138,6 +140,11 @@ class Places:
                 for start in range(0, len(places), _ABSORBED_MAX):
                     await self._absorb(self._client, [key], places[start : start + _ABSORBED_MAX])
 
+    async def of(self, workspace: str, profile_id: str) -> list[Place]:
+        """Return the places of a person, of whom nothing is changed."""
+        raw = await self._all(_key(workspace, profile_id))
+        return [_place(id_, packed) for id_, packed in zip(raw[::2], raw[1::2], strict=True)]
+
     async def count(self, people: Sequence[tuple[str, str]]) -> int:
         """Return how many sends have places of (workspace, id), each counted once."""
         sends: set[bytes] = set()
@@ -228,6 +235,12 @@ def _without_mark(raw: Any) -> list[bytes]:
     """Return send ids and places in turn, without what leave.lua put beside them."""
     fields = list(zip(raw[::2], raw[1::2], strict=True))
     return [each for field, value in fields if field != _MARK for each in (field, value)]
+
+
+def _place(send_id: bytes, packed: bytes) -> Place:
+    # What is to be known of a place later comes behind these.
+    state, channel, time, lease = _PLACE.unpack_from(packed)
+    return Place(send_id, Channel(channel), int(time), int(lease), committed=state == b"C")
 
 
 def _packed(place: Place, plan: int) -> bytes:

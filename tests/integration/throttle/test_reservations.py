@@ -290,3 +290,45 @@ async def test_verdicts_are_counted_by_rule(throttle: Throttle) -> None:
     )
 
     assert [counted(*kind) - was for kind, was in zip(kinds, before, strict=True)] == [1, 2, 1]
+
+
+async def test_what_used_up_a_cap_is_told_afterwards(throttle: Throttle) -> None:
+    await throttle.subscribe("ana")
+    await throttle.cap("daily", 2, calendar=DAY)
+    sends = [throttle.send("ana", number) for number in range(3)]
+    for send in sends:
+        await throttle.reserve(send)
+        throttle.clock.advance(HOUR / 60)
+
+    [use] = (await throttle.explain("ana")).caps
+
+    assert (use.frequency_cap, use.limit) == (throttle.cap_name("daily"), 2)
+    assert list(use.send_ids) == [sends[1].send_id, sends[0].send_id]
+
+
+async def test_a_cap_is_told_as_it_was_at_a_time(throttle: Throttle) -> None:
+    await throttle.subscribe("ana")
+    await throttle.cap("daily", 2, calendar=DAY)
+    begun = throttle.clock.now()
+    first, second = throttle.send("ana", 1), throttle.send("ana", 2)
+    await throttle.reserve(first)
+    throttle.clock.advance(HOUR)
+    await throttle.reserve(second)
+
+    [then] = (await throttle.explain("ana", time=begun + HOUR / 2)).caps
+    [before] = (await throttle.explain("ana", time=begun - HOUR)).caps
+
+    assert list(then.send_ids) == [first.send_id]
+    assert list(before.send_ids) == []
+
+
+async def test_of_somebody_united_the_caps_are_told_of_the_person(throttle: Throttle) -> None:
+    await throttle.subscribe("ana")
+    await throttle.cap("daily", 2, calendar=DAY)
+    send = throttle.send("ana", 1)
+    await throttle.reserve(send)
+    await throttle.unite("bob", "ana")
+
+    [use] = (await throttle.explain("ana")).caps
+
+    assert list(use.send_ids) == [send.send_id]

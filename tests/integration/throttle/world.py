@@ -100,6 +100,12 @@ class Throttle:
     async def answers(self, *sends: pb.Send) -> list[str | None]:
         return [verdict.WhichOneof("answer") for verdict in await self.reserve(*sends)]
 
+    async def explain(self, of: str, *, time: datetime | None = None) -> pb.ExplainSendResponse:
+        request = pb.ExplainSendRequest(profile=self.profile(of), channel=EMAIL)
+        if time is not None:
+            request.time.FromDatetime(time)
+        return await self.stub.ExplainSend(request)
+
     async def settle(
         self, of: str, number: int | str, outcome: "pb.Settlement.Outcome.ValueType"
     ) -> None:

@@ -25,42 +25,60 @@ _sym_db = _symbol_database.Default()
 from beckon.options.v1 import access_pb2 as beckon_dot_options_dot_v1_dot_access__pb2
 from beckon.type.v1 import channel_pb2 as beckon_dot_type_dot_v1_dot_channel__pb2
 from beckon.type.v1 import trace_context_pb2 as beckon_dot_type_dot_v1_dot_trace__context__pb2
+from buf.validate import validate_pb2 as buf_dot_validate_dot_validate__pb2
+from google.api import field_behavior_pb2 as google_dot_api_dot_field__behavior__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n)beckon/throttle/v1/throttle_service.proto\x12\x12\x62\x65\x63kon.throttle.v1\x1a\x1e\x62\x65\x63kon/options/v1/access.proto\x1a\x1c\x62\x65\x63kon/type/v1/channel.proto\x1a\"beckon/type/v1/trace_context.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xe7\x01\n\x04Send\x12\x0f\n\x07send_id\x18\x01 \x01(\x0c\x12\x0f\n\x07profile\x18\x02 \x01(\t\x12(\n\x07\x63hannel\x18\x03 \x01(\x0e\x32\x17.beckon.type.v1.Channel\x12\x10\n\x08\x63\x61mpaign\x18\x04 \x01(\t\x12\x10\n\x08\x63ritical\x18\x05 \x01(\x08\x12\x11\n\ttime_zone\x18\x06 \x01(\t\x12/\n\x0b\x65xpire_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12+\n\x05trace\x18\x08 \x01(\x0b\x32\x1c.beckon.type.v1.TraceContext\"\xba\x02\n\x07Verdict\x12\x32\n\x05\x61llow\x18\x01 \x01(\x0b\x32!.beckon.throttle.v1.Verdict.AllowH\x00\x12\x32\n\x05\x64\x65\x66\x65r\x18\x02 \x01(\x0b\x32!.beckon.throttle.v1.Verdict.DeferH\x00\x12\x38\n\x08suppress\x18\x03 \x01(\x0b\x32$.beckon.throttle.v1.Verdict.SuppressH\x00\x1a\x07\n\x05\x41llow\x1aP\n\x05\x44\x65\x66\x65r\x12)\n\x05until\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0c\n\x04gate\x18\x02 \x01(\t\x12\x0e\n\x06\x64\x65tail\x18\x03 \x01(\t\x1a(\n\x08Suppress\x12\x0c\n\x04gate\x18\x01 \x01(\t\x12\x0e\n\x06\x64\x65tail\x18\x02 \x01(\tB\x08\n\x06\x61nswer\">\n\x13ReserveSendsRequest\x12\'\n\x05sends\x18\x01 \x03(\x0b\x32\x18.beckon.throttle.v1.Send\"E\n\x14ReserveSendsResponse\x12-\n\x08verdicts\x18\x01 \x03(\x0b\x32\x1b.beckon.throttle.v1.Verdict\"\xb8\x01\n\nSettlement\x12\x0f\n\x07send_id\x18\x01 \x01(\x0c\x12\x0f\n\x07profile\x18\x02 \x01(\t\x12\x37\n\x07outcome\x18\x03 \x01(\x0e\x32&.beckon.throttle.v1.Settlement.Outcome\"O\n\x07Outcome\x12\x17\n\x13OUTCOME_UNSPECIFIED\x10\x00\x12\x15\n\x11OUTCOME_COMMITTED\x10\x01\x12\x14\n\x10OUTCOME_RELEASED\x10\x02\"I\n\x12SettleSendsRequest\x12\x33\n\x0bsettlements\x18\x01 \x03(\x0b\x32\x1e.beckon.throttle.v1.Settlement\"\x15\n\x13SettleSendsResponse2\x83\x02\n\x0fThrottleService\x12y\n\x0cReserveSends\x12\'.beckon.throttle.v1.ReserveSendsRequest\x1a(.beckon.throttle.v1.ReserveSendsResponse\"\x16\x90\x02\x02\xba\xd7\x18\x0f\n\rsends:reserve\x12u\n\x0bSettleSends\x12&.beckon.throttle.v1.SettleSendsRequest\x1a\'.beckon.throttle.v1.SettleSendsResponse\"\x15\x90\x02\x02\xba\xd7\x18\x0e\n\x0csends:settleb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n)beckon/throttle/v1/throttle_service.proto\x12\x12\x62\x65\x63kon.throttle.v1\x1a\x1e\x62\x65\x63kon/options/v1/access.proto\x1a\x1c\x62\x65\x63kon/type/v1/channel.proto\x1a\"beckon/type/v1/trace_context.proto\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xe7\x01\n\x04Send\x12\x0f\n\x07send_id\x18\x01 \x01(\x0c\x12\x0f\n\x07profile\x18\x02 \x01(\t\x12(\n\x07\x63hannel\x18\x03 \x01(\x0e\x32\x17.beckon.type.v1.Channel\x12\x10\n\x08\x63\x61mpaign\x18\x04 \x01(\t\x12\x10\n\x08\x63ritical\x18\x05 \x01(\x08\x12\x11\n\ttime_zone\x18\x06 \x01(\t\x12/\n\x0b\x65xpire_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12+\n\x05trace\x18\x08 \x01(\x0b\x32\x1c.beckon.type.v1.TraceContext\"\xba\x02\n\x07Verdict\x12\x32\n\x05\x61llow\x18\x01 \x01(\x0b\x32!.beckon.throttle.v1.Verdict.AllowH\x00\x12\x32\n\x05\x64\x65\x66\x65r\x18\x02 \x01(\x0b\x32!.beckon.throttle.v1.Verdict.DeferH\x00\x12\x38\n\x08suppress\x18\x03 \x01(\x0b\x32$.beckon.throttle.v1.Verdict.SuppressH\x00\x1a\x07\n\x05\x41llow\x1aP\n\x05\x44\x65\x66\x65r\x12)\n\x05until\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0c\n\x04gate\x18\x02 \x01(\t\x12\x0e\n\x06\x64\x65tail\x18\x03 \x01(\t\x1a(\n\x08Suppress\x12\x0c\n\x04gate\x18\x01 \x01(\t\x12\x0e\n\x06\x64\x65tail\x18\x02 \x01(\tB\x08\n\x06\x61nswer\">\n\x13ReserveSendsRequest\x12\'\n\x05sends\x18\x01 \x03(\x0b\x32\x18.beckon.throttle.v1.Send\"E\n\x14ReserveSendsResponse\x12-\n\x08verdicts\x18\x01 \x03(\x0b\x32\x1b.beckon.throttle.v1.Verdict\"\xb8\x01\n\nSettlement\x12\x0f\n\x07send_id\x18\x01 \x01(\x0c\x12\x0f\n\x07profile\x18\x02 \x01(\t\x12\x37\n\x07outcome\x18\x03 \x01(\x0e\x32&.beckon.throttle.v1.Settlement.Outcome\"O\n\x07Outcome\x12\x17\n\x13OUTCOME_UNSPECIFIED\x10\x00\x12\x15\n\x11OUTCOME_COMMITTED\x10\x01\x12\x14\n\x10OUTCOME_RELEASED\x10\x02\"I\n\x12SettleSendsRequest\x12\x33\n\x0bsettlements\x18\x01 \x03(\x0b\x32\x1e.beckon.throttle.v1.Settlement\"\x15\n\x13SettleSendsResponse\"\x81\x02\n\x12\x45xplainSendRequest\x12\x61\n\x07profile\x18\x01 \x01(\tBP\xe2\x41\x01\x02\xbaHIrG2E^workspaces/[a-z][a-z0-9-]{0,62}/profiles/[A-Za-z0-9._~@+:=-]{1,128}$\x12\x38\n\x07\x63hannel\x18\x02 \x01(\x0e\x32\x17.beckon.type.v1.ChannelB\x0e\xe2\x41\x01\x02\xbaH\x07\x82\x01\x04\x10\x01 \x00\x12\x1e\n\ttime_zone\x18\x03 \x01(\tB\x0b\xe2\x41\x01\x01\xbaH\x04r\x02\x18@\x12.\n\x04time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x01\"\x95\x01\n\x13\x45xplainSendResponse\x12<\n\x04\x63\x61ps\x18\x01 \x03(\x0b\x32..beckon.throttle.v1.ExplainSendResponse.CapUse\x1a@\n\x06\x43\x61pUse\x12\x15\n\rfrequency_cap\x18\x01 \x01(\t\x12\r\n\x05limit\x18\x02 \x01(\x05\x12\x10\n\x08send_ids\x18\x03 \x03(\x0c\x32\x81\x03\n\x0fThrottleService\x12y\n\x0cReserveSends\x12\'.beckon.throttle.v1.ReserveSendsRequest\x1a(.beckon.throttle.v1.ReserveSendsResponse\"\x16\x90\x02\x02\xba\xd7\x18\x0f\n\rsends:reserve\x12u\n\x0bSettleSends\x12&.beckon.throttle.v1.SettleSendsRequest\x1a\'.beckon.throttle.v1.SettleSendsResponse\"\x15\x90\x02\x02\xba\xd7\x18\x0e\n\x0csends:settle\x12|\n\x0b\x45xplainSend\x12&.beckon.throttle.v1.ExplainSendRequest\x1a\'.beckon.throttle.v1.ExplainSendResponse\"\x1c\x90\x02\x01\xba\xd7\x18\x15\n\nsends:read\x12\x07profileb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'beckon.throttle.v1.throttle_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
+  _globals['_EXPLAINSENDREQUEST'].fields_by_name['profile']._loaded_options = None
+  _globals['_EXPLAINSENDREQUEST'].fields_by_name['profile']._serialized_options = b'\342A\001\002\272HIrG2E^workspaces/[a-z][a-z0-9-]{0,62}/profiles/[A-Za-z0-9._~@+:=-]{1,128}$'
+  _globals['_EXPLAINSENDREQUEST'].fields_by_name['channel']._loaded_options = None
+  _globals['_EXPLAINSENDREQUEST'].fields_by_name['channel']._serialized_options = b'\342A\001\002\272H\007\202\001\004\020\001 \000'
+  _globals['_EXPLAINSENDREQUEST'].fields_by_name['time_zone']._loaded_options = None
+  _globals['_EXPLAINSENDREQUEST'].fields_by_name['time_zone']._serialized_options = b'\342A\001\001\272H\004r\002\030@'
+  _globals['_EXPLAINSENDREQUEST'].fields_by_name['time']._loaded_options = None
+  _globals['_EXPLAINSENDREQUEST'].fields_by_name['time']._serialized_options = b'\342A\001\001'
   _globals['_THROTTLESERVICE'].methods_by_name['ReserveSends']._loaded_options = None
   _globals['_THROTTLESERVICE'].methods_by_name['ReserveSends']._serialized_options = b'\220\002\002\272\327\030\017\n\rsends:reserve'
   _globals['_THROTTLESERVICE'].methods_by_name['SettleSends']._loaded_options = None
   _globals['_THROTTLESERVICE'].methods_by_name['SettleSends']._serialized_options = b'\220\002\002\272\327\030\016\n\014sends:settle'
-  _globals['_SEND']._serialized_start=197
-  _globals['_SEND']._serialized_end=428
-  _globals['_VERDICT']._serialized_start=431
-  _globals['_VERDICT']._serialized_end=745
-  _globals['_VERDICT_ALLOW']._serialized_start=604
-  _globals['_VERDICT_ALLOW']._serialized_end=611
-  _globals['_VERDICT_DEFER']._serialized_start=613
-  _globals['_VERDICT_DEFER']._serialized_end=693
-  _globals['_VERDICT_SUPPRESS']._serialized_start=695
-  _globals['_VERDICT_SUPPRESS']._serialized_end=735
-  _globals['_RESERVESENDSREQUEST']._serialized_start=747
-  _globals['_RESERVESENDSREQUEST']._serialized_end=809
-  _globals['_RESERVESENDSRESPONSE']._serialized_start=811
-  _globals['_RESERVESENDSRESPONSE']._serialized_end=880
-  _globals['_SETTLEMENT']._serialized_start=883
-  _globals['_SETTLEMENT']._serialized_end=1067
-  _globals['_SETTLEMENT_OUTCOME']._serialized_start=988
-  _globals['_SETTLEMENT_OUTCOME']._serialized_end=1067
-  _globals['_SETTLESENDSREQUEST']._serialized_start=1069
-  _globals['_SETTLESENDSREQUEST']._serialized_end=1142
-  _globals['_SETTLESENDSRESPONSE']._serialized_start=1144
-  _globals['_SETTLESENDSRESPONSE']._serialized_end=1165
-  _globals['_THROTTLESERVICE']._serialized_start=1168
-  _globals['_THROTTLESERVICE']._serialized_end=1427
+  _globals['_THROTTLESERVICE'].methods_by_name['ExplainSend']._loaded_options = None
+  _globals['_THROTTLESERVICE'].methods_by_name['ExplainSend']._serialized_options = b'\220\002\001\272\327\030\025\n\nsends:read\022\007profile'
+  _globals['_SEND']._serialized_start=259
+  _globals['_SEND']._serialized_end=490
+  _globals['_VERDICT']._serialized_start=493
+  _globals['_VERDICT']._serialized_end=807
+  _globals['_VERDICT_ALLOW']._serialized_start=666
+  _globals['_VERDICT_ALLOW']._serialized_end=673
+  _globals['_VERDICT_DEFER']._serialized_start=675
+  _globals['_VERDICT_DEFER']._serialized_end=755
+  _globals['_VERDICT_SUPPRESS']._serialized_start=757
+  _globals['_VERDICT_SUPPRESS']._serialized_end=797
+  _globals['_RESERVESENDSREQUEST']._serialized_start=809
+  _globals['_RESERVESENDSREQUEST']._serialized_end=871
+  _globals['_RESERVESENDSRESPONSE']._serialized_start=873
+  _globals['_RESERVESENDSRESPONSE']._serialized_end=942
+  _globals['_SETTLEMENT']._serialized_start=945
+  _globals['_SETTLEMENT']._serialized_end=1129
+  _globals['_SETTLEMENT_OUTCOME']._serialized_start=1050
+  _globals['_SETTLEMENT_OUTCOME']._serialized_end=1129
+  _globals['_SETTLESENDSREQUEST']._serialized_start=1131
+  _globals['_SETTLESENDSREQUEST']._serialized_end=1204
+  _globals['_SETTLESENDSRESPONSE']._serialized_start=1206
+  _globals['_SETTLESENDSRESPONSE']._serialized_end=1227
+  _globals['_EXPLAINSENDREQUEST']._serialized_start=1230
+  _globals['_EXPLAINSENDREQUEST']._serialized_end=1487
+  _globals['_EXPLAINSENDRESPONSE']._serialized_start=1490
+  _globals['_EXPLAINSENDRESPONSE']._serialized_end=1639
+  _globals['_EXPLAINSENDRESPONSE_CAPUSE']._serialized_start=1575
+  _globals['_EXPLAINSENDRESPONSE_CAPUSE']._serialized_end=1639
+  _globals['_THROTTLESERVICE']._serialized_start=1642
+  _globals['_THROTTLESERVICE']._serialized_end=2027
 # @@protoc_insertion_point(module_scope)

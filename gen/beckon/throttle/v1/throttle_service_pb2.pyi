@@ -326,3 +326,95 @@ class SettleSendsResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___SettleSendsResponse: _TypeAlias = SettleSendsResponse  # noqa: Y015
+
+@_typing.final
+class ExplainSendRequest(_message.Message):
+    """Request for `ExplainSend`."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PROFILE_FIELD_NUMBER: _builtins.int
+    CHANNEL_FIELD_NUMBER: _builtins.int
+    TIME_ZONE_FIELD_NUMBER: _builtins.int
+    TIME_FIELD_NUMBER: _builtins.int
+    profile: _builtins.str
+    """`workspaces/{workspace}/profiles/{profile}`."""
+    channel: _channel_pb2.Channel.ValueType
+    """How a message would go."""
+    time_zone: _builtins.str
+    """Her IANA zone, in which calendar windows are counted. Empty or unknown:
+    UTC.
+    """
+    @_builtins.property
+    def time(self) -> _timestamp_pb2.Timestamp:
+        """As of when. Absent: now."""
+
+    def __init__(
+        self,
+        *,
+        profile: _builtins.str = ...,
+        channel: _channel_pb2.Channel.ValueType = ...,
+        time_zone: _builtins.str = ...,
+        time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["time", b"time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["channel", b"channel", "profile", b"profile", "time", b"time", "time_zone", b"time_zone"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExplainSendRequest: _TypeAlias = ExplainSendRequest  # noqa: Y015
+
+@_typing.final
+class ExplainSendResponse(_message.Message):
+    """Response for `ExplainSend`."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class CapUse(_message.Message):
+        """How full a cap is."""
+
+        DESCRIPTOR: _descriptor.Descriptor
+
+        FREQUENCY_CAP_FIELD_NUMBER: _builtins.int
+        LIMIT_FIELD_NUMBER: _builtins.int
+        SEND_IDS_FIELD_NUMBER: _builtins.int
+        frequency_cap: _builtins.str
+        """`workspaces/{workspace}/frequencyCaps/{frequency_cap}`."""
+        limit: _builtins.int
+        """At most so many."""
+        @_builtins.property
+        def send_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]:
+            """What is counted in its window, newest first. 16 bytes each."""
+
+        def __init__(
+            self,
+            *,
+            frequency_cap: _builtins.str = ...,
+            limit: _builtins.int = ...,
+            send_ids: _abc.Iterable[_builtins.bytes] | None = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["frequency_cap", b"frequency_cap", "limit", b"limit", "send_ids", b"send_ids"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    CAPS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def caps(self) -> _containers.RepeatedCompositeFieldContainer[Global___ExplainSendResponse.CapUse]:
+        """The caps that count the channel, by id."""
+
+    def __init__(
+        self,
+        *,
+        caps: _abc.Iterable[Global___ExplainSendResponse.CapUse] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["caps", b"caps"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExplainSendResponse: _TypeAlias = ExplainSendResponse  # noqa: Y015

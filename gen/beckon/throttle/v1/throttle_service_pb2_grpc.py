@@ -46,6 +46,11 @@ class ThrottleServiceStub(object):
                 request_serializer=beckon_dot_throttle_dot_v1_dot_throttle__service__pb2.SettleSendsRequest.SerializeToString,
                 response_deserializer=beckon_dot_throttle_dot_v1_dot_throttle__service__pb2.SettleSendsResponse.FromString,
                 _registered_method=True)
+        self.ExplainSend = channel.unary_unary(
+                '/beckon.throttle.v1.ThrottleService/ExplainSend',
+                request_serializer=beckon_dot_throttle_dot_v1_dot_throttle__service__pb2.ExplainSendRequest.SerializeToString,
+                response_deserializer=beckon_dot_throttle_dot_v1_dot_throttle__service__pb2.ExplainSendResponse.FromString,
+                _registered_method=True)
 
 
 class ThrottleServiceServicer(object):
@@ -72,6 +77,15 @@ class ThrottleServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ExplainSend(self, request, context):
+        """Says how full the frequency caps of a channel are for somebody at a time,
+        and with which sends, as far as they are still counted: places are kept for
+        31 days. By the caps of now. Asks, and takes no place.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_ThrottleServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -84,6 +98,11 @@ def add_ThrottleServiceServicer_to_server(servicer, server):
                     servicer.SettleSends,
                     request_deserializer=beckon_dot_throttle_dot_v1_dot_throttle__service__pb2.SettleSendsRequest.FromString,
                     response_serializer=beckon_dot_throttle_dot_v1_dot_throttle__service__pb2.SettleSendsResponse.SerializeToString,
+            ),
+            'ExplainSend': grpc.unary_unary_rpc_method_handler(
+                    servicer.ExplainSend,
+                    request_deserializer=beckon_dot_throttle_dot_v1_dot_throttle__service__pb2.ExplainSendRequest.FromString,
+                    response_serializer=beckon_dot_throttle_dot_v1_dot_throttle__service__pb2.ExplainSendResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -142,6 +161,33 @@ class ThrottleService(object):
             '/beckon.throttle.v1.ThrottleService/SettleSends',
             beckon_dot_throttle_dot_v1_dot_throttle__service__pb2.SettleSendsRequest.SerializeToString,
             beckon_dot_throttle_dot_v1_dot_throttle__service__pb2.SettleSendsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ExplainSend(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/beckon.throttle.v1.ThrottleService/ExplainSend',
+            beckon_dot_throttle_dot_v1_dot_throttle__service__pb2.ExplainSendRequest.SerializeToString,
+            beckon_dot_throttle_dot_v1_dot_throttle__service__pb2.ExplainSendResponse.FromString,
             options,
             channel_credentials,
             insecure,

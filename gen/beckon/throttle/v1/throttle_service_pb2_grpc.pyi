@@ -46,6 +46,11 @@ class ThrottleServiceStub:
     that came to nothing. Idempotent; an unknown or already settled send is no
     error.
     """
+    ExplainSend: _grpc.UnaryUnaryMultiCallable[_throttle_service_pb2.ExplainSendRequest, _throttle_service_pb2.ExplainSendResponse]
+    """Says how full the frequency caps of a channel are for somebody at a time,
+    and with which sends, as far as they are still counted: places are kept for
+    31 days. By the caps of now. Asks, and takes no place.
+    """
 
 @_typing.type_check_only
 class ThrottleServiceAsyncStub(ThrottleServiceStub):
@@ -64,6 +69,11 @@ class ThrottleServiceAsyncStub(ThrottleServiceStub):
     """Keeps the places of sends that a provider accepted and frees those of sends
     that came to nothing. Idempotent; an unknown or already settled send is no
     error.
+    """
+    ExplainSend: _aio.UnaryUnaryMultiCallable[_throttle_service_pb2.ExplainSendRequest, _throttle_service_pb2.ExplainSendResponse]  # type: ignore[assignment]
+    """Says how full the frequency caps of a channel are for somebody at a time,
+    and with which sends, as far as they are still counted: places are kept for
+    31 days. By the caps of now. Asks, and takes no place.
     """
 
 class ThrottleServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -92,6 +102,17 @@ class ThrottleServiceServicer(metaclass=_abc_1.ABCMeta):
         """Keeps the places of sends that a provider accepted and frees those of sends
         that came to nothing. Idempotent; an unknown or already settled send is no
         error.
+        """
+
+    @_abc_1.abstractmethod
+    def ExplainSend(
+        self,
+        request: _throttle_service_pb2.ExplainSendRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_throttle_service_pb2.ExplainSendResponse, _abc.Awaitable[_throttle_service_pb2.ExplainSendResponse]]:
+        """Says how full the frequency caps of a channel are for somebody at a time,
+        and with which sends, as far as they are still counted: places are kept for
+        31 days. By the caps of now. Asks, and takes no place.
         """
 
 def add_ThrottleServiceServicer_to_server(servicer: ThrottleServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
