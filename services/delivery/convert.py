@@ -1,6 +1,6 @@
 """Between the wire and the model."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from hashlib import blake2b
@@ -103,7 +103,24 @@ def _new_delivery(request: pb.CreateDeliveryRequest) -> NewDelivery:
         trace.parent_span_id if len(trace.parent_span_id) == 8 else None,
         trace.sampled,
         data,
+        delivery_id(request.broadcast, field="broadcast") if request.broadcast else None,
     )
+
+
+def counts(found: Mapping[tuple[State, str], int]) -> pb.CountDeliveriesResponse:
+    """Return the counts of a broadcast; what was cancelled or is under way is neither."""
+    response = pb.CountDeliveriesResponse()
+    for (state, reason), count in found.items():
+        match state:
+            case State.SENT:
+                response.sent_count += count
+            case State.FAILED:
+                response.failed[reason or "failed"] += count
+            case State.UNKNOWN | State.EXPIRED:
+                response.failed[state.name.lower()] += count
+            case _:
+                pass
+    return response
 
 
 def delivery_id(value: bytes, *, field: str = "delivery_id") -> UUID:

@@ -117,6 +117,7 @@ class NewDelivery(NamedTuple):
     parent_span_id: bytes | None
     sampled: bool
     data: bytes
+    broadcast: UUID | None = None
 
 
 class Claimed(NamedTuple):

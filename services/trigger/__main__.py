@@ -4,6 +4,7 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 
 from beckon.trigger.v1 import (
+    broadcast_service_pb2_grpc,
     campaign_service_pb2_grpc,
     decision_service_pb2_grpc,
     quarantine_service_pb2_grpc,
@@ -20,6 +21,7 @@ from mesh.server import Service, serve
 from services.trigger.clients import Delivery, Peers, Profile, Throttle
 from services.trigger.config import Config
 from services.trigger.servicer import (
+    BroadcastServicer,
     CampaignServicer,
     DecisionServicer,
     QuarantineServicer,
@@ -29,6 +31,7 @@ from services.trigger.servicer import (
 )
 from services.trigger.store import (
     BackfillStore,
+    BroadcastStore,
     CampaignStore,
     EnrollmentStore,
     QuarantineStore,
@@ -70,6 +73,13 @@ async def main(config: Config) -> None:
         campaigns = CampaignServicer(
             CampaignStore(database), enrollments, tokens, clock, watching=watching
         )
+        broadcasts = BroadcastServicer(
+            BroadcastStore(database),
+            tokens,
+            clock,
+            account=worker.broadcasts.account,
+            ring=worker.broadcasts.ring,
+        )
         decisions = DecisionServicer(RecordStore(database), tokens)
         quarantine = QuarantineServicer(QuarantineStore(database), tokens, clock)
         settings = SettingsServicer(SettingsStore(database), clock)
@@ -86,6 +96,12 @@ async def main(config: Config) -> None:
                         campaigns, s
                     ),
                     "beckon.trigger.v1.CampaignService",
+                ),
+                Service(
+                    lambda s: broadcast_service_pb2_grpc.add_BroadcastServiceServicer_to_server(
+                        broadcasts, s
+                    ),
+                    "beckon.trigger.v1.BroadcastService",
                 ),
                 Service(
                     lambda s: decision_service_pb2_grpc.add_DecisionServiceServicer_to_server(

@@ -75,6 +75,12 @@ class WorkerSettings:
         default=2,
         doc="Calls to throttle and delivery under way at a time",
     )
+    broadcast_lanes: int = setting(
+        "TRIGGER_BROADCAST_LANES",
+        integer(least=1, most=16),
+        default=2,
+        doc="Broadcasts gone through at a time",
+    )
     owed_max: int = setting(
         "TRIGGER_OWED_MAX",
         integer(least=1, most=1_000_000),

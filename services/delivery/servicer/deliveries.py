@@ -128,6 +128,12 @@ class DeliveryServicer(rpc.DeliveryServiceServicer):
                 lane.notice()
         return pb.BatchCreateDeliveriesResponse(created_count=len(new))
 
+    async def CountDeliveries(
+        self, request: pb.CountDeliveriesRequest, context: object
+    ) -> pb.CountDeliveriesResponse:
+        broadcast = convert.delivery_id(request.broadcast, field="broadcast")
+        return convert.counts(await self._store.count(broadcast))
+
     async def BatchCancelDeliveries(
         self, request: pb.BatchCancelDeliveriesRequest, context: object
     ) -> pb.BatchCancelDeliveriesResponse:

@@ -24,19 +24,21 @@ from services.delivery.store.outbox import news
 _CREATE = f"""
 WITH put AS (
     INSERT INTO deliveries (delivery_id, workspace, profile, campaign, template, channel,
-        expire_time, trace_id, parent_span_id, sampled, data, state, due_time, fence, handed_over,
-        create_time)
-    SELECT *, $16::timestamptz FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[],
+        expire_time, trace_id, parent_span_id, sampled, data, broadcast, state, due_time, fence,
+        handed_over, create_time)
+    SELECT *, $17::timestamptz FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[],
         $5::text[], $6::smallint[], $7::timestamptz[], $8::bytea[], $9::bytea[], $10::boolean[],
-        $11::bytea[], $12::smallint[], $13::timestamptz[], $14::integer[], $15::boolean[])
+        $11::bytea[], $12::uuid[], $13::smallint[], $14::timestamptz[], $15::integer[],
+        $16::boolean[])
     ON CONFLICT (delivery_id) DO UPDATE
         SET campaign = excluded.campaign, template = excluded.template, channel = excluded.channel,
             expire_time = excluded.expire_time, trace_id = excluded.trace_id,
-            parent_span_id = excluded.parent_span_id, sampled = excluded.sampled
+            parent_span_id = excluded.parent_span_id, sampled = excluded.sampled,
+            broadcast = excluded.broadcast
         WHERE deliveries.campaign = ''
     RETURNING delivery_id, state, round, channel, workspace, profile, campaign
 ),
-{announce("put", "$16::timestamptz", "$16::timestamptz")}
+{announce("put", "$17::timestamptz", "$17::timestamptz")}
 SELECT delivery_id, state FROM put
 """  # noqa: S608 — names and numbers of ours
 
@@ -147,6 +149,12 @@ WHERE workspace = $1
   AND (cardinality($6::smallint[]) = 0 OR state = ANY($6))
 ORDER BY create_time DESC, delivery_id DESC LIMIT $7
 """  # noqa: S608 — names of ours
+
+# Of an error the part before the colon is the reason.
+_COUNT = """
+SELECT state, split_part(error, ':', 1) AS reason, count(*) AS count
+FROM deliveries WHERE broadcast = $1 GROUP BY 1, 2
+"""
 
 _REDRIVE = f"""
 UPDATE deliveries SET state = {int(State.PENDING)}, due_time = $3, attempt_count = 0,
@@ -322,6 +330,12 @@ class DeliveryStore:
                 limit,
             )
         return [_shown(tuple(row)) for row in rows]
+
+    async def count(self, broadcast: UUID) -> dict[tuple[State, str], int]:
+        """Return how many deliveries of a broadcast there are, by state and reason."""
+        async with self._db.connection() as connection:
+            rows = await connection.fetch(_COUNT, broadcast)
+        return {(State(row["state"]), row["reason"]): row["count"] for row in rows}
 
     async def redrive(
         self,

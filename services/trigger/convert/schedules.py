@@ -43,6 +43,8 @@ def with_audience(plan: Plan, campaign: Campaign) -> Plan:
             )
         case "request":
             return replace(plan, trigger_type=REQUESTED, recipient=RecipientKind.AUDIENCE)
+        case _:
+            pass
     match recipient.WhichOneof("who"):
         case "relation":
             return replace(plan, relation=recipient.relation.SerializeToString(deterministic=True))

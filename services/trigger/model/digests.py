@@ -78,6 +78,7 @@ class DigestItem:
     """The id it was for, when its recipient goes by another."""
     removed: str = ""
     """What took it out again; empty: nothing did."""
+    remove_time: datetime | None = None
 
     @property
     def origin(self) -> str:

@@ -70,3 +70,5 @@ class DecisionRow:
     channel: int
     trace_id: bytes
     variant: str = ""
+    item_count: int = 0
+    """Events that a digest has gathered and not lost again."""

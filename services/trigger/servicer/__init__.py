@@ -1,5 +1,6 @@
 """What trigger can be asked."""
 
+from services.trigger.servicer.broadcasts import BroadcastServicer
 from services.trigger.servicer.campaigns import CampaignServicer
 from services.trigger.servicer.decisions import DecisionServicer
 from services.trigger.servicer.quarantine import QuarantineServicer
@@ -8,6 +9,7 @@ from services.trigger.servicer.settings import SettingsServicer
 from services.trigger.servicer.watching import Watching
 
 __all__ = [
+    "BroadcastServicer",
     "CampaignServicer",
     "DecisionServicer",
     "QuarantineServicer",

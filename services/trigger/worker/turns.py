@@ -1,6 +1,6 @@
 """A turn: records of the log are observed, judged and committed with their positions."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from time import perf_counter
@@ -62,6 +62,7 @@ class Turns:
         clock: Clock,
         lease: timedelta,
         trace_ratio: float | None,
+        tell: Callable[[], None],
     ) -> None:
         """Take what a turn needs; without a ratio no span goes anywhere."""
         self._store = store
@@ -73,7 +74,7 @@ class Turns:
         self._lease = lease
         self._sample_below = None if trace_ratio is None else round(trace_ratio * 2**32)
         self._judging = Judging(profile=profile, identities=identities, clock=clock)
-        self._outcomes = Outcomes(relay=relay, timers=timers)
+        self._outcomes = Outcomes(relay=relay, timers=timers, tell=tell)
 
     async def run(self, records: Sequence[ReadRecord], positions: dict[int, str]) -> None:
         """Observe, judge and commit records that were read after `positions`.

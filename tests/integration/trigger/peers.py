@@ -23,11 +23,11 @@ from beckon.profile.v1 import erasure_service_pb2 as erasure_pb
 from beckon.profile.v1 import erasure_service_pb2_grpc as erasure_rpc
 from beckon.profile.v1 import observation_service_pb2 as profile_pb
 from beckon.profile.v1 import observation_service_pb2_grpc as profile_rpc
+from beckon.profile.v1 import watch_service_pb2_grpc as watch_rpc
 from beckon.throttle.v1 import identity_service_pb2 as identity_pb
 from beckon.throttle.v1 import identity_service_pb2_grpc as identity_rpc
 from beckon.throttle.v1 import throttle_service_pb2 as throttle_pb
 from beckon.throttle.v1 import throttle_service_pb2_grpc as throttle_rpc
-from beckon.profile.v1 import watch_service_pb2_grpc as watch_rpc
 from google.rpc.status_pb2 import Status
 
 from tests.integration.trigger.watches import MemoryWatches
@@ -382,6 +382,8 @@ class MemoryDelivery(
         self.created: dict[bytes, delivery_pb.CreateDeliveryRequest] = {}
         self.canceled: set[bytes] = set()
         self.handed: set[bytes] = set()
+        self.pending: set[str] = set()
+        self.failed: set[str] = set()
         self.erased: set[str] = set()
         self.poisonous: Callable[[delivery_pb.CreateDeliveryRequest], bool] = lambda _: False
 
@@ -411,6 +413,24 @@ class MemoryDelivery(
         self, request: delivery_pb.ListDeliveriesRequest, context: Any
     ) -> delivery_pb.ListDeliveriesResponse:
         raise NotImplementedError  # not trigger's to ask
+
+    async def CountDeliveries(
+        self, request: delivery_pb.CountDeliveriesRequest, context: Any
+    ) -> delivery_pb.CountDeliveriesResponse:
+        return await self.faults.around("CountDeliveries", context, lambda: self._count(request))
+
+    def _count(
+        self, request: delivery_pb.CountDeliveriesRequest
+    ) -> delivery_pb.CountDeliveriesResponse:
+        response = delivery_pb.CountDeliveriesResponse()
+        for one in self.going_out:
+            if one.broadcast != request.broadcast or one.profile in self.pending:
+                continue
+            if one.profile in self.failed:
+                response.failed["provider_refused"] += 1
+            else:
+                response.sent_count += 1
+        return response
 
     async def RedriveDeliveries(
         self, request: delivery_pb.RedriveDeliveriesRequest, context: Any

@@ -7,8 +7,7 @@ import pytest
 
 from mesh.errors import FailedPrecondition
 from mesh.postgres import Connection
-from services.trigger.model import Occurrence, Person
-from services.trigger.worker.admissions import Admitted, Candidate
+from services.trigger.model import Admitted, Candidate, Occurrence, Person
 from tests.integration.trigger.house import House, a_campaign, an_event
 from tests.unit.trigger.builders import a_person, an_occurrence
 

@@ -21,6 +21,7 @@ class MemoryWatches(rpc.WatchServiceServicer):
         self.faults = faults
         self.set: dict[str, pb.SetWatchesRequest] = {}
         self.page = 2
+        self.related: dict[str, list[str]] = {}
         self.streams = 0
 
     def watched(self, workspace: str = "acme") -> tuple[list[str], list[str]]:
@@ -37,7 +38,10 @@ class MemoryWatches(rpc.WatchServiceServicer):
         self, request: pb.StreamAudienceRequest, context: Any
     ) -> AsyncIterator[pb.StreamAudienceResponse]:
         self.streams += 1
-        people = [name for name in sorted(self.profile.profiles) if self._is_in(name, request)]
+        if request.HasField("related"):
+            people = sorted(self.related.get(request.related.profile, ()))
+        else:
+            people = [name for name in sorted(self.profile.profiles) if self._is_in(name, request)]
         rest = [name for name in people if _id(name) > request.cursor]
         for start in range(0, len(rest), self.page):
             await self.faults.around("StreamAudience", context, lambda: None)

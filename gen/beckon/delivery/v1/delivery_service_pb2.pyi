@@ -263,6 +263,7 @@ class CreateDeliveryRequest(_message.Message):
     DATA_JSON_FIELD_NUMBER: _builtins.int
     EXPIRE_TIME_FIELD_NUMBER: _builtins.int
     TRACE_FIELD_NUMBER: _builtins.int
+    BROADCAST_FIELD_NUMBER: _builtins.int
     delivery_id: _builtins.bytes
     """UUID: the send's id. 16 bytes. Also the idempotency key for the provider."""
     profile: _builtins.str
@@ -277,6 +278,8 @@ class CreateDeliveryRequest(_message.Message):
     """What the template is rendered with, a JSON object with `event` and
     `profile` as in a campaign's filter. At most 192 KiB.
     """
+    broadcast: _builtins.bytes
+    """UUID of the broadcast that it belongs to. 16 bytes. Empty: to none."""
     @_builtins.property
     def expire_time(self) -> _timestamp_pb2.Timestamp:
         """When it expires unless sent."""
@@ -296,14 +299,87 @@ class CreateDeliveryRequest(_message.Message):
         data_json: _builtins.bytes = ...,
         expire_time: _timestamp_pb2.Timestamp | None = ...,
         trace: _trace_context_pb2.TraceContext | None = ...,
+        broadcast: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["expire_time", b"expire_time", "trace", b"trace"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["campaign", b"campaign", "channel", b"channel", "data_json", b"data_json", "delivery_id", b"delivery_id", "expire_time", b"expire_time", "profile", b"profile", "template", b"template", "trace", b"trace"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["broadcast", b"broadcast", "campaign", b"campaign", "channel", b"channel", "data_json", b"data_json", "delivery_id", b"delivery_id", "expire_time", b"expire_time", "profile", b"profile", "template", b"template", "trace", b"trace"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___CreateDeliveryRequest: _TypeAlias = CreateDeliveryRequest  # noqa: Y015
+
+@_typing.final
+class CountDeliveriesRequest(_message.Message):
+    """Request for `CountDeliveries`."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BROADCAST_FIELD_NUMBER: _builtins.int
+    broadcast: _builtins.bytes
+    """See `CreateDeliveryRequest.broadcast`."""
+    def __init__(
+        self,
+        *,
+        broadcast: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["broadcast", b"broadcast"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CountDeliveriesRequest: _TypeAlias = CountDeliveriesRequest  # noqa: Y015
+
+@_typing.final
+class CountDeliveriesResponse(_message.Message):
+    """Response for `CountDeliveries`."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class FailedEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.int
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.int = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    SENT_COUNT_FIELD_NUMBER: _builtins.int
+    FAILED_FIELD_NUMBER: _builtins.int
+    sent_count: _builtins.int
+    """A provider accepted it."""
+    @_builtins.property
+    def failed(self) -> _containers.ScalarMap[_builtins.str, _builtins.int]:
+        """Could not be sent, by reason: `expired`, `unknown`, or what `Delivery.error`
+        begins with. One that is redriven is counted no more until it ends again.
+        """
+
+    def __init__(
+        self,
+        *,
+        sent_count: _builtins.int = ...,
+        failed: _abc.Mapping[_builtins.str, _builtins.int] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["failed", b"failed", "sent_count", b"sent_count"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CountDeliveriesResponse: _TypeAlias = CountDeliveriesResponse  # noqa: Y015
 
 @_typing.final
 class BatchCreateDeliveriesRequest(_message.Message):

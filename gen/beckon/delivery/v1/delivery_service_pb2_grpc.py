@@ -55,6 +55,11 @@ class DeliveryServiceStub(object):
                 request_serializer=beckon_dot_delivery_dot_v1_dot_delivery__service__pb2.BatchCancelDeliveriesRequest.SerializeToString,
                 response_deserializer=beckon_dot_delivery_dot_v1_dot_delivery__service__pb2.BatchCancelDeliveriesResponse.FromString,
                 _registered_method=True)
+        self.CountDeliveries = channel.unary_unary(
+                '/beckon.delivery.v1.DeliveryService/CountDeliveries',
+                request_serializer=beckon_dot_delivery_dot_v1_dot_delivery__service__pb2.CountDeliveriesRequest.SerializeToString,
+                response_deserializer=beckon_dot_delivery_dot_v1_dot_delivery__service__pb2.CountDeliveriesResponse.FromString,
+                _registered_method=True)
         self.RedriveDeliveries = channel.unary_unary(
                 '/beckon.delivery.v1.DeliveryService/RedriveDeliveries',
                 request_serializer=beckon_dot_delivery_dot_v1_dot_delivery__service__pb2.RedriveDeliveriesRequest.SerializeToString,
@@ -97,6 +102,14 @@ class DeliveryServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def CountDeliveries(self, request, context):
+        """Counts the deliveries of a broadcast that have ended. Spans workspaces:
+        internal callers only.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def RedriveDeliveries(self, request, context):
         """Puts dead-lettered deliveries (`FAILED`) back into the queue with their
         attempts counted anew and a time to live of 72 hours; those in `UNKNOWN` only with `include_unknown`, since
@@ -128,6 +141,11 @@ def add_DeliveryServiceServicer_to_server(servicer, server):
                     servicer.BatchCancelDeliveries,
                     request_deserializer=beckon_dot_delivery_dot_v1_dot_delivery__service__pb2.BatchCancelDeliveriesRequest.FromString,
                     response_serializer=beckon_dot_delivery_dot_v1_dot_delivery__service__pb2.BatchCancelDeliveriesResponse.SerializeToString,
+            ),
+            'CountDeliveries': grpc.unary_unary_rpc_method_handler(
+                    servicer.CountDeliveries,
+                    request_deserializer=beckon_dot_delivery_dot_v1_dot_delivery__service__pb2.CountDeliveriesRequest.FromString,
+                    response_serializer=beckon_dot_delivery_dot_v1_dot_delivery__service__pb2.CountDeliveriesResponse.SerializeToString,
             ),
             'RedriveDeliveries': grpc.unary_unary_rpc_method_handler(
                     servicer.RedriveDeliveries,
@@ -244,6 +262,33 @@ class DeliveryService(object):
             '/beckon.delivery.v1.DeliveryService/BatchCancelDeliveries',
             beckon_dot_delivery_dot_v1_dot_delivery__service__pb2.BatchCancelDeliveriesRequest.SerializeToString,
             beckon_dot_delivery_dot_v1_dot_delivery__service__pb2.BatchCancelDeliveriesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CountDeliveries(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/beckon.delivery.v1.DeliveryService/CountDeliveries',
+            beckon_dot_delivery_dot_v1_dot_delivery__service__pb2.CountDeliveriesRequest.SerializeToString,
+            beckon_dot_delivery_dot_v1_dot_delivery__service__pb2.CountDeliveriesResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -46,6 +46,10 @@ class DeliveryServiceStub:
     are and says so. A delivery that does not exist yet is cancelled in advance. Idempotent. Spans workspaces:
     internal callers only.
     """
+    CountDeliveries: _grpc.UnaryUnaryMultiCallable[_delivery_service_pb2.CountDeliveriesRequest, _delivery_service_pb2.CountDeliveriesResponse]
+    """Counts the deliveries of a broadcast that have ended. Spans workspaces:
+    internal callers only.
+    """
     RedriveDeliveries: _grpc.UnaryUnaryMultiCallable[_delivery_service_pb2.RedriveDeliveriesRequest, _delivery_service_pb2.RedriveDeliveriesResponse]
     """Puts dead-lettered deliveries (`FAILED`) back into the queue with their
     attempts counted anew and a time to live of 72 hours; those in `UNKNOWN` only with `include_unknown`, since
@@ -68,6 +72,10 @@ class DeliveryServiceAsyncStub(DeliveryServiceStub):
     BatchCancelDeliveries: _aio.UnaryUnaryMultiCallable[_delivery_service_pb2.BatchCancelDeliveriesRequest, _delivery_service_pb2.BatchCancelDeliveriesResponse]  # type: ignore[assignment]
     """Cancels deliveries that no provider was handed yet; leaves others as they
     are and says so. A delivery that does not exist yet is cancelled in advance. Idempotent. Spans workspaces:
+    internal callers only.
+    """
+    CountDeliveries: _aio.UnaryUnaryMultiCallable[_delivery_service_pb2.CountDeliveriesRequest, _delivery_service_pb2.CountDeliveriesResponse]  # type: ignore[assignment]
+    """Counts the deliveries of a broadcast that have ended. Spans workspaces:
     internal callers only.
     """
     RedriveDeliveries: _aio.UnaryUnaryMultiCallable[_delivery_service_pb2.RedriveDeliveriesRequest, _delivery_service_pb2.RedriveDeliveriesResponse]  # type: ignore[assignment]
@@ -113,6 +121,16 @@ class DeliveryServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_delivery_service_pb2.BatchCancelDeliveriesResponse, _abc.Awaitable[_delivery_service_pb2.BatchCancelDeliveriesResponse]]:
         """Cancels deliveries that no provider was handed yet; leaves others as they
         are and says so. A delivery that does not exist yet is cancelled in advance. Idempotent. Spans workspaces:
+        internal callers only.
+        """
+
+    @_abc_1.abstractmethod
+    def CountDeliveries(
+        self,
+        request: _delivery_service_pb2.CountDeliveriesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_delivery_service_pb2.CountDeliveriesResponse, _abc.Awaitable[_delivery_service_pb2.CountDeliveriesResponse]]:
+        """Counts the deliveries of a broadcast that have ended. Spans workspaces:
         internal callers only.
         """
 
