@@ -101,7 +101,7 @@ def test_applying_twice_changes_nothing_the_second_time(beckon: Beckon) -> None:
 
     assert set(column(dry, "action")) == set(column(first, "action")) == {"created"}
     assert nothing.stdout == ""
-    assert [one["state"] for one in first.documents if one["kind"] == "Campaign"] == ["active"] * 4
+    assert {one["state"] for one in first.documents if one["kind"] == "Campaign"} == {"active"}
     assert set(column(second, "action")) == {"unchanged"}
     assert set(column(second, "moved")) == {""}
 
@@ -352,6 +352,29 @@ def test_caps_are_set_and_removed(beckon: Beckon) -> None:
         f"workspaces/{beckon.workspace}/frequencyCaps/hourly"
     ]
     assert "RESOURCE_NOT_FOUND" in beckon("caps", "delete", "daily", code=1).stderr
+
+
+def test_settings_of_a_workspace_are_set_one_by_one(beckon: Beckon) -> None:
+    assert "UTC" in beckon("settings", "get").stdout
+    beckon("settings", "set", "--time-zone", "Asia/Kolkata")
+
+    changed = beckon("settings", "set", "--holdout-percent", "2.5", "-o", "json").document
+
+    assert (changed["time_zone"], changed["holdout_percent"]) == ("Asia/Kolkata", 2.5)
+    assert beckon("settings", "set", "--time-zone", "", "-o", "json").document["time_zone"] == ""
+    assert "settings.time_zone" in beckon("settings", "set", "--time-zone", "Mars", code=1).stderr
+    assert "nothing to set" in beckon("settings", "set", code=2).stderr
+
+
+def test_hours_that_mean_nothing_are_told_by_line(beckon: Beckon, tmp_path: Path) -> None:
+    hours = 'send_window:\n  ranges:\n    - {start: "09:00", end: "09:00"}\n'
+    file = manifest(tmp_path, WELCOME.replace("reentry_interval: 0s\n", hours))
+
+    answer = beckon("apply", "-f", file, "-o", "json", code=1)
+
+    [fault] = json.loads(answer.stderr)["error"]["details"]
+    assert "a whole day is 00:00 to 00:00" in fault["what"]
+    assert fault["where"] == str(Place(Path(file), 8, 30))
 
 
 def test_subscriptions_are_listed_decided_or_not(beckon: Beckon) -> None:

@@ -84,6 +84,8 @@ COMMANDS = [
     "caps list",
     "caps set",
     "caps delete",
+    "settings get",
+    "settings set",
     "quarantine list",
     "quarantine replay",
     "inbox list",
