@@ -167,6 +167,25 @@ def _version_row(version: "CampaignVersion") -> tuple[str, ...]:
     )
 
 
+@command(app, "report", examples="beckon campaigns report picture-test -o json")
+async def report(session: Session, campaign: CampaignArgument) -> None:
+    """Compare the variants of a campaign: who entered, what became of it, which does best.
+
+    May be looked at any time: the evidence holds however often one looks.
+    """
+    from beckon.trigger.v1 import campaign_service_pb2 as pb
+
+    from cli.reports import show_report
+
+    stub = await _stub(session)
+    name = session.name("campaigns", campaign)
+    found = await stub.GetCampaignReport(pb.GetCampaignReportRequest(name=name))
+    if session.json:
+        write_json(as_dict(found))
+    else:
+        show_report(found)
+
+
 def _row(campaign: "Campaign") -> tuple[str, ...]:
     return (
         last(campaign.name),

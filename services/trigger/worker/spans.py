@@ -111,5 +111,9 @@ def _record_of(
         parent_span_id=tracing.span_id(trace_id, "event", event),
         start=start,
         end=end,
-        attributes={"beckon.campaign": passage.key.campaign, **(attributes or {})},
+        attributes={
+            "beckon.campaign": passage.key.campaign,
+            **({"beckon.variant": passage.variant} if passage.variant else {}),
+            **(attributes or {}),
+        },
     )

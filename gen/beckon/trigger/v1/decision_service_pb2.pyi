@@ -75,7 +75,8 @@ class Decision(_message.Message):
         """Which: `campaign_active`, `schedule`, `lateness`, `recipient`, `filter`, `exception`,
         `reentry`, `expiry`, `consent`, `frequency_cap`, and whichever the
         campaign asks for besides: `wait`, `send_window`, `holdout`, `simultaneous`, `digest`,
-        `version`, `broadcast`, `date`.
+        `version`, `broadcast`, `date`, `variant` (hers is no more, and she gets the
+        default).
         """
         passed: _builtins.bool
         """Whether it let the message on."""
