@@ -16,6 +16,7 @@ from services.trigger.model import (
     ExceptionRule,
     Exit,
     Hold,
+    LocalTime,
     Occurrence,
     Person,
     Plan,
@@ -23,6 +24,7 @@ from services.trigger.model import (
     Release,
     Seen,
     Suppressed,
+    Timing,
 )
 from services.trigger.rules import (
     Ledger,
@@ -44,6 +46,16 @@ offsets = st.integers(-3, 3)
 steps = st.lists(
     st.tuples(st.sampled_from(["cart_filled", "order_placed", "page_viewed"]), offsets),
     max_size=8,
+)
+
+FOR_TEN_MINUTES: dict[str, Any] = {"delay": DELAY}
+# Ten minutes as well: however a message comes to wait, what stops it is the same.
+waits = st.sampled_from(
+    [
+        FOR_TEN_MINUTES,
+        {"timing": Timing(local_time=LocalTime(12 * 60 + 10))},
+        {"timing": Timing(offset=DELAY, spread=DELAY)},
+    ]
 )
 
 
@@ -98,15 +110,15 @@ def naive_waiting(told: list[tuple[str, int]], *, debounce: bool) -> list[str]:
     return [f"e{one}" for one, _ in entries if one not in over]
 
 
-@given(told=steps)
-@example(told=[("cart_filled", 0), ("order_placed", 0)])
-@example(told=[("order_placed", 0), ("cart_filled", 0)])
-@example(told=[("order_placed", 1), ("cart_filled", 0)])
-@example(told=[("cart_filled", 0), ("order_placed", -1)])
+@given(told=steps, wait=waits)
+@example(told=[("cart_filled", 0), ("order_placed", 0)], wait=FOR_TEN_MINUTES)
+@example(told=[("order_placed", 0), ("cart_filled", 0)], wait=FOR_TEN_MINUTES)
+@example(told=[("order_placed", 1), ("cart_filled", 0)], wait=FOR_TEN_MINUTES)
+@example(told=[("cart_filled", 0), ("order_placed", -1)], wait=FOR_TEN_MINUTES)
 def test_exceptions_stop_what_occurred_before_them_in_whatever_order_they_come(
-    told: list[tuple[str, int]],
+    told: list[tuple[str, int]], wait: dict[str, Any]
 ) -> None:
-    plan = a_plan(delay=DELAY, exceptions=(BOUGHT,), reentry_interval=timedelta(0))
+    plan = a_plan(**wait, exceptions=(BOUGHT,), reentry_interval=timedelta(0))
     story = Story(plan)
 
     for type_, at in told:
@@ -115,13 +127,15 @@ def test_exceptions_stop_what_occurred_before_them_in_whatever_order_they_come(
     assert story.waiting == naive_waiting(told, debounce=False)
 
 
-@given(told=steps)
-@example(told=[("cart_filled", 0), ("cart_filled", 0)])
-@example(told=[("cart_filled", 1), ("cart_filled", 0)])
-@example(told=[("cart_filled", 0), ("order_placed", 1), ("cart_filled", 0)])
-def test_of_triggers_that_restart_the_latest_waits(told: list[tuple[str, int]]) -> None:
+@given(told=steps, wait=waits)
+@example(told=[("cart_filled", 0), ("cart_filled", 0)], wait=FOR_TEN_MINUTES)
+@example(told=[("cart_filled", 1), ("cart_filled", 0)], wait=FOR_TEN_MINUTES)
+@example(told=[("cart_filled", 0), ("order_placed", 1), ("cart_filled", 0)], wait=FOR_TEN_MINUTES)
+def test_of_triggers_that_restart_the_latest_waits(
+    told: list[tuple[str, int]], wait: dict[str, Any]
+) -> None:
     rules = (BOUGHT, ExceptionRule("cart_filled"))
-    plan = a_plan(delay=DELAY, exceptions=rules, reentry_interval=timedelta(0))
+    plan = a_plan(**wait, exceptions=rules, reentry_interval=timedelta(0))
     story = Story(plan)
 
     for type_, at in told:

@@ -426,3 +426,23 @@ def test_an_exception_stops_what_waits_for_its_window() -> None:
 )
 def test_a_timestamp_is_what_rfc_3339_says(text: object, moment: datetime | None) -> None:
     assert parse_timestamp(text) == moment
+
+
+@given(late=st.integers(0, 7200), limit=st.integers(0, 7200), delay=st.integers(0, 7200))
+def test_a_late_event_is_due_when_it_would_have_been_or_begins_nothing(
+    late: int, limit: int, delay: int
+) -> None:
+    plan = a_plan(delay=timedelta(seconds=delay), max_trigger_lateness=timedelta(seconds=limit))
+    occurred = NOW - timedelta(seconds=late)
+    ledger = Ledger((), {})
+    event = an_occurrence(at=occurred, received=NOW)
+
+    judge_event(ledger, make_book([plan]), event, {"ana": someone("")}, now=NOW)
+
+    effects = ledger.effects()
+    if late > limit:
+        [refusal] = effects.refusals
+        assert refusal.gates[-1].name == "lateness"
+    else:
+        [passage] = effects.enrollments
+        assert passage.due_time == max(occurred + timedelta(seconds=delay), NOW)
