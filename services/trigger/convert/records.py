@@ -40,6 +40,7 @@ def to_decision(workspace: str, row: DecisionRow) -> Decision:
         campaign_version=row.campaign_version,
         trace_id=row.trace_id.hex(),
         variant=row.variant,
+        item_count=row.item_count,
     )
     if row.due_time is not None:
         due = max(row.due_time, row.wake_time or row.due_time)

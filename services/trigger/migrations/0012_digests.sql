@@ -21,6 +21,7 @@ CREATE TABLE digest_items (
     object text NOT NULL,
     -- What took it out again; '': nothing did.
     removed text NOT NULL DEFAULT '',
+    remove_time timestamptz,
     PRIMARY KEY (workspace, profile, campaign, event_uid),
     FOREIGN KEY (workspace, profile, campaign, window_uid)
         REFERENCES enrollments (workspace, profile, campaign, event_uid)

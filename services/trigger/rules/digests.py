@@ -220,7 +220,7 @@ def undo(
         for item in records.left_in(window):
             before = item.event.occur_time <= event.occur_time
             if before and _undoes(digest, undoing, item, person, now):
-                records.put(replace(item, removed=_taken(event)))
+                records.put(replace(item, removed=_taken(event), remove_time=now))
     # All of them, also those that nothing was taken out of: what another turn gathers at the same
     # time must be judged with this.
     return windows
@@ -250,7 +250,7 @@ def except_window(
     seen = f"{event.type} {event.event_id} occurred"
     if is_open(window, now=now):
         for item in out:
-            records.put(replace(item, removed=seen))
+            records.put(replace(item, removed=seen, remove_time=now))
         return window
     if left and len(out) == len(left):
         return stopped(window, refused("exception", seen, now))

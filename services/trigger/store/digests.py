@@ -45,6 +45,7 @@ _COLUMNS = (
     "actor",
     "object",
     "removed",
+    "remove_time",
 )
 _NO_TRACE = Trace(b"", None, sampled=False)
 _properties = msgspec.json.Decoder(dict[str, Any])
@@ -183,9 +184,9 @@ async def write_digests(connection: Connection, effects: DigestEffects) -> bool:
         )
     if effects.removed:
         await connection.executemany(
-            "UPDATE digest_items SET removed = $5 WHERE workspace = $1 AND profile = $2"
-            " AND campaign = $3 AND event_uid = $4",
-            [(*one.key, one.event.uid, one.removed) for one in effects.removed],
+            "UPDATE digest_items SET removed = $5, remove_time = $6 WHERE workspace = $1"
+            " AND profile = $2 AND campaign = $3 AND event_uid = $4",
+            [(*one.key, one.event.uid, one.removed, one.remove_time) for one in effects.removed],
         )
     if not effects.added:
         return True
@@ -218,6 +219,7 @@ async def insert_items(connection: Connection, items: Sequence[DigestItem]) -> N
                 one.actor,
                 one.object,
                 one.removed,
+                one.remove_time,
             )
             for one in items
         ],
@@ -246,6 +248,7 @@ def item_of(row: asyncpg.Record) -> DigestItem:
         object=row["object"],
         member=row["member"],
         removed=row["removed"],
+        remove_time=row["remove_time"],
     )
 
 

@@ -3,8 +3,10 @@
 from datetime import datetime
 from uuid import UUID
 
+import asyncpg
+
 from mesh.postgres import Database
-from services.trigger.model import DecisionRow
+from services.trigger.model import DecisionRow, Gate
 from services.trigger.store.rows import read_gates
 
 
@@ -30,18 +32,32 @@ class RecordStore:
             rows = await connection.fetch(
                 "WITH person AS (SELECT coalesce((SELECT profile FROM identities"
                 " WHERE workspace = $1 AND member = $2), $2) AS id)"
-                " SELECT * FROM ("
+                " SELECT d.*, n.item_count, i.removed, i.remove_time FROM (SELECT * FROM ("
                 "SELECT profile, member, campaign, event_uid, event_id, state, gates, decide_time,"
-                " due_time, wake_time, campaign_version, channel, trace_id, variant"
-                " FROM enrollments WHERE workspace = $1 AND profile = (SELECT id FROM person)"
+                " due_time, wake_time, campaign_version, channel, trace_id, variant,"
+                " digest_key FROM enrollments WHERE workspace = $1"
+                " AND profile = (SELECT id FROM person)"
                 " UNION ALL "
                 "SELECT profile, member, campaign, event_uid, event_id, NULL, gates, decide_time,"
-                " NULL, NULL, campaign_version, 0, trace_id, '' FROM decisions"
+                " NULL, NULL, campaign_version, 0, trace_id, '', NULL FROM decisions"
                 " WHERE workspace = $1 AND profile = (SELECT id FROM person)"
-                ") AS d WHERE ($3 = '' OR campaign = $3) AND ($4 = '' OR event_id = $4)"
+                ") AS e WHERE ($3 = '' OR campaign = $3)"
+                # What was gathered is on record in its window.
+                " AND ($4 = '' OR event_id = $4 OR (digest_key IS NOT NULL AND EXISTS"
+                " (SELECT 1 FROM digest_items AS i WHERE i.workspace = $1"
+                " AND i.profile = e.profile AND i.campaign = e.campaign"
+                " AND i.window_uid = e.event_uid AND i.event_id = $4)))"
                 " AND ($5::timestamptz IS NULL"
                 " OR (decide_time, campaign, event_uid) < ($5, $6::text, $7::uuid))"
-                " ORDER BY decide_time DESC, campaign DESC, event_uid DESC LIMIT $8",
+                " ORDER BY decide_time DESC, campaign DESC, event_uid DESC LIMIT $8) AS d"
+                " LEFT JOIN digest_items AS i ON d.digest_key IS NOT NULL AND i.workspace = $1"
+                " AND i.profile = d.profile AND i.campaign = d.campaign"
+                " AND i.window_uid = d.event_uid AND i.event_id = $4"
+                " LEFT JOIN LATERAL (SELECT count(*) AS item_count FROM digest_items AS c"
+                " WHERE d.digest_key IS NOT NULL AND c.workspace = $1 AND c.profile = d.profile"
+                " AND c.campaign = d.campaign AND c.window_uid = d.event_uid"
+                " AND c.removed = '') AS n ON true"
+                " ORDER BY d.decide_time DESC, d.campaign DESC, d.event_uid DESC",
                 workspace,
                 profile,
                 campaign,
@@ -49,4 +65,15 @@ class RecordStore:
                 *(before or (None, None, None)),
                 limit,
             )
-        return [DecisionRow(**{**dict(row), "gates": read_gates(row["gates"])}) for row in rows]
+        return [_decision(row) for row in rows]
+
+
+def _decision(row: asyncpg.Record) -> DecisionRow:
+    columns = dict(row)
+    gates = read_gates(columns.pop("gates"))
+    removed, at = columns.pop("removed"), columns.pop("remove_time")
+    del columns["digest_key"]
+    if removed:
+        # The event that was asked about was taken out of the window in which it is found.
+        gates = (*gates, Gate("digest", passed=False, detail=removed, time=at))
+    return DecisionRow(**columns, gates=gates)

@@ -230,32 +230,41 @@ class TurnStore:
             # The people are held by now: who refused the same meanwhile is seen.
             if once and await refusals_of(connection, once):
                 raise Conflict
-            new = [one for one in effects.enrollments if not one.revision]
-            changed = [one for one in effects.enrollments if one.revision]
-            if changed:
-                await _update(connection, changed, lease_until)
-            if new:
-                await _insert(connection, new, lease_until)
-            if effects.refusals:
-                await insert_refusals(connection, effects.refusals)
-            if effects.assignments:
-                await insert_assignments(connection, effects.assignments)
-            if effects.conversions:
-                await _convert(connection, effects.conversions)
-            if not await write_digests(connection, effects.digests):
-                raise Conflict
-            if effects.presences and not await write_presences(connection, effects.presences):
-                raise Conflict
-            if effects.tellings:
-                await insert_broadcasts(connection, [told(one) for one in effects.tellings])
-            if effects.quarantined:
-                await _quarantine(connection, effects.quarantined)
-            if effects.replayed:
-                await connection.execute(
-                    "DELETE FROM quarantine WHERE id = ANY($1::uuid[])", list(effects.replayed)
-                )
+            await _write(connection, effects, lease_until)
             if beside is not None:
                 await beside(connection)
+
+
+async def _write(connection: Connection, effects: Effects, lease_until: datetime) -> None:
+    # First: the rest belongs to them.
+    await _write_passages(connection, effects, lease_until)
+    if effects.assignments:
+        await insert_assignments(connection, effects.assignments)
+    if effects.conversions:
+        await _convert(connection, effects.conversions)
+    if not await write_digests(connection, effects.digests):
+        raise Conflict
+    if effects.presences and not await write_presences(connection, effects.presences):
+        raise Conflict
+    if effects.tellings:
+        await insert_broadcasts(connection, [told(one) for one in effects.tellings])
+    if effects.quarantined:
+        await _quarantine(connection, effects.quarantined)
+    if effects.replayed:
+        await connection.execute(
+            "DELETE FROM quarantine WHERE id = ANY($1::uuid[])", list(effects.replayed)
+        )
+
+
+async def _write_passages(connection: Connection, effects: Effects, lease_until: datetime) -> None:
+    new = [one for one in effects.enrollments if not one.revision]
+    changed = [one for one in effects.enrollments if one.revision]
+    if changed:
+        await _update(connection, changed, lease_until)
+    if new:
+        await _insert(connection, new, lease_until)
+    if effects.refusals:
+        await insert_refusals(connection, effects.refusals)
 
 
 async def _move(

@@ -4,12 +4,15 @@ from datetime import timedelta
 
 import msgspec
 import pytest
+from beckon.throttle.v1.throttle_service_pb2 import Verdict
 from beckon.trigger.v1.campaign_service_pb2 import Digest
 from beckon.trigger.v1.decision_service_pb2 import Decision
 from beckon.type.v1.channel_pb2 import Channel
 
+from services.trigger.convert.times import to_timestamp
 from tests.integration.trigger.digests import a_like, a_message, an_unlike, ids, likes, told
 from tests.integration.trigger.house import House, an_event
+from tests.integration.trigger.peers import Known
 
 
 async def test_what_is_gathered_is_told_together_when_the_window_ends(house: House) -> None:
@@ -128,12 +131,13 @@ async def test_what_is_urgent_goes_at_once_with_the_campaigns_own_message(house:
 
 async def test_reentry_is_asked_of_what_is_urgent_alone(house: House) -> None:
     await house.launch(likes(urgent_filter="event.properties.close == true"))
-    await house.append(
+    for event in (
         a_like("bob", id="one"),
         a_like("eve", id="two", close=True),
         a_like("joe", id="three", close=True),
-    )
-    await house.work()
+    ):
+        await house.append(event)
+        await house.work()
 
     assert (await house.decision("two")).state == Decision.STATE_SENT
     assert (await house.decision("three")).gates[-1].name == "reentry"
@@ -187,7 +191,8 @@ async def test_what_is_taken_back_before_it_comes_is_not_told_either(house: Hous
 
 async def test_a_window_with_nothing_left_sends_nothing_and_says_so(house: House) -> None:
     await house.launch(likes())
-    await house.append(a_like("bob", id="a"), an_unlike("bob"))
+    await house.append(a_like("bob", id="a"))
+    await house.append(an_unlike("bob"))
     await house.work()
     house.clock.advance(minutes=10)
     await house.work()
@@ -219,10 +224,13 @@ async def test_a_deferred_digest_is_told_as_it_was_released(house: House) -> Non
     await house.append(a_like("bob", id="a"))
     await house.work()
     house.clock.advance(minutes=10)
-    house.memory.throttle.defer_until = house.clock.now() + timedelta(hours=1)
+    until = to_timestamp(house.clock.now() + timedelta(hours=1))
+    house.memory.throttle.judge = lambda _: Verdict(
+        defer=Verdict.Defer(until=until, gate="frequency_cap")
+    )
     await house.work()
     held = list(house.out)
-    house.memory.throttle.defer_until = None
+    house.memory.throttle.judge = lambda _: None
     await house.append(a_like("eve", id="b"), an_unlike("bob"))
     await house.work()
     house.clock.advance(minutes=10)
@@ -238,9 +246,8 @@ async def test_a_weekly_digest_goes_out_by_the_clock_of_each(house: House) -> No
     calendar = Digest.Calendar(local_time="09:00", weekdays=[1])
     await house.launch(likes(calendar=calendar))
     # A Sunday, 12:00 UTC.
-    await house.append(
-        an_event("profile_updated", time_zone="Asia/Kolkata"), a_like("bob", id="a")
-    )
+    house.memory.profile.profiles["workspaces/acme/profiles/ana"] = Known(time_zone="Asia/Kolkata")
+    await house.append(a_like("bob", id="a"))
     await house.append(a_like("bob", owner="eve", id="b"))
     await house.work()
     due = [(await house.decision(one, who)).due_time for one, who in (("a", "ana"), ("b", "eve"))]
