@@ -26,6 +26,7 @@ COMMANDS = [
     "demo",
     "plan",
     "apply",
+    "test",
     "trace",
     "events send",
     "messages list",
