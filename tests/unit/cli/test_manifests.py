@@ -79,7 +79,7 @@ def test_every_example_is_well() -> None:
     documents = decode_files(find_files([EXAMPLES]), workspace="main", variables={}, faults=faults)
 
     assert faults.found == []
-    assert len(documents) == 17
+    assert len({(one.kind.name, one.id) for one in documents}) == len(documents) > 0
 
 
 def test_what_is_written_is_read_back_alike(tmp_path: Path) -> None:
