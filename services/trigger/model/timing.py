@@ -38,14 +38,16 @@ class Hours:
         """How many minutes they are, by the clock."""
         return (self.end - self.start - 1) % DAY_MINUTES + 1
 
+    def on(self, weekday: int) -> bool:
+        """Say whether they begin on that day of the week."""
+        return _among(weekday, self.weekdays)
+
     def at(self, weekday: int, minute: int) -> bool:
         """Say whether they are when a clock shows that."""
         yesterday = (weekday - 2) % 7 + 1
         today = self.start <= minute < self.start + self.span
         since = minute + DAY_MINUTES < self.start + self.span
-        return (today and _among(weekday, self.weekdays)) or (
-            since and _among(yesterday, self.weekdays)
-        )
+        return (today and self.on(weekday)) or (since and self.on(yesterday))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

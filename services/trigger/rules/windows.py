@@ -1,9 +1,9 @@
 """When may a message go out, by the clock of who gets it?"""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 
-from whenever import Time
+from whenever import Date, Time
 
 from services.trigger.model import Hours
 from services.trigger.rules.civil import both, local
@@ -26,19 +26,32 @@ def opening(window: Sequence[Hours], after: datetime, zone: str) -> datetime | N
     """
     if not window or is_open(window, after, zone):
         return after
-    candidates = (one for one in _changes(window, after, zone) if one > after)
-    return min((one for one in candidates if is_open(window, one, zone)), default=None)
 
+    def first(moments: Iterable[datetime], found: datetime | None) -> datetime | None:
+        opens = [one for one in moments if one > after and is_open(window, one, zone)]
+        return min((*opens, found) if found is not None else opens, default=None)
 
-def _changes(window: Sequence[Hours], after: datetime, zone: str) -> Iterator[datetime]:
-    """Yield the instants at which a window may open: its clock shows a start, or was set."""
-    here = local(after, zone)
-    last = here.date().add(days=_DAYS)
+    today = local(after, zone).date()
+    found: datetime | None = None
     for days in range(-1, _DAYS):
-        day = here.date().add(days=days)
-        for hours in window:
+        earlier = found
+        found = first(_starts(window, today.add(days=days), zone), found)
+        # A clock that is set back over midnight shows tomorrow's minutes before today's last.
+        if earlier is not None:
+            break
+    return first(_turns(after, today.add(days=_DAYS), zone), found)
+
+
+def _starts(window: Sequence[Hours], day: Date, zone: str) -> Iterator[datetime]:
+    """Yield when the clock shows, on a day, that some hours start."""
+    for hours in window:
+        if hours.on(day.day_of_week().value):
             yield from both(day.at(Time(hours.start // 60, hours.start % 60)), zone)
-    turn = here.next_transition()
+
+
+def _turns(after: datetime, last: Date, zone: str) -> Iterator[datetime]:
+    """Yield when the clock is set: it may show any hour then."""
+    turn = local(after, zone).next_transition()
     while turn is not None and turn.date() <= last:
         yield turn.to_instant().to_stdlib()
         turn = turn.next_transition()
