@@ -4,16 +4,19 @@ from services.trigger.rules.asking import ask_of_entry, ask_of_goals, looks_back
 from services.trigger.rules.books import Book, exception_types, make_book
 from services.trigger.rules.digests import (
     Group,
+    Regrouped,
     ask_of_gathering,
     ask_of_undo,
     groups_of,
     is_open,
+    regroup,
     summary_of,
 )
 from services.trigger.rules.exceptions import judge_exception, orphaned
 from services.trigger.rules.experiments import judge_goal, lift_evidence, ratio_alarm
 from services.trigger.rules.goals import judge_goals, latest
 from services.trigger.rules.ledger import Ledger, begin, judge_event
+from services.trigger.rules.pacing import asks_for_slot, at_slot, interval_of
 from services.trigger.rules.recipients import Recipient, named_by, recipients_of
 from services.trigger.rules.reentry import reentry_key_of
 from services.trigger.rules.regions import (
@@ -52,6 +55,7 @@ __all__ = [
     "Group",
     "Ledger",
     "Recipient",
+    "Regrouped",
     "Share",
     "United",
     "Walk",
@@ -63,11 +67,14 @@ __all__ = [
     "ask_of_goals",
     "ask_of_undo",
     "asks_for_events",
+    "asks_for_slot",
     "assign",
+    "at_slot",
     "begin",
     "drawn",
     "exception_types",
     "groups_of",
+    "interval_of",
     "is_open",
     "judge_event",
     "judge_exception",
@@ -92,6 +99,7 @@ __all__ = [
     "recipients_of",
     "reentry_key_of",
     "regions_named_by",
+    "regroup",
     "sent_out",
     "set_back",
     "share",

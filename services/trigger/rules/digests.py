@@ -381,3 +381,55 @@ def _text(event: Occurrence, name: str) -> str:
         # JSON makes no difference between 7 and 7.0.
         value = int(value)
     return str(value)[:_TEXT_MAX]
+
+
+@dataclass(frozen=True, slots=True)
+class Regrouped:
+    """How windows stand, and what is in which, when their recipients turn out to be others."""
+
+    windows: tuple[Enrollment, ...]
+    """Those that begin, and those that are over."""
+    items: tuple[DigestItem, ...]
+
+
+def regroup(
+    windows: Iterable[Enrollment],
+    items: Iterable[tuple[DigestItem, Enrollment]],
+    *,
+    now: datetime,
+) -> Regrouped:
+    """Give every recipient one window of a key, with all that was gathered for her.
+
+    Of several, the one that is due first stays. Who has none gets one like the one that her events
+    were in.
+
+    Args:
+        windows: that gather, under the ids that their people go by now.
+        items: what they held, under the ids that its recipients go by now, with the window that it
+            was in.
+        now: when.
+    """
+    ended: list[Enrollment] = []
+    begun: list[Enrollment] = []
+    kept: dict[tuple[Key, str | None], Enrollment] = {}
+    for window in sorted(windows, key=lambda one: (one.due_time, one.event.uid)):
+        first = kept.setdefault((window.key, window.digest_key), window)
+        if first is not window:
+            seen = f"told with {first.event.event_id} of the same person"
+            ended.append(stopped(window, refused("digest", seen, now)))
+    told: dict[tuple[Key, UUID], DigestItem] = {}
+    for item, before in sorted(items, key=lambda one: (one[0].event.occur_time, one[0].removed)):
+        place = item.key, before.digest_key
+        if place not in kept:
+            kept[place] = replace(
+                before,
+                key=item.key,
+                event=item.event,
+                member=item.member,
+                entry_time=item.event.occur_time,
+                decide_time=now,
+                revision=0,
+            )
+            begun.append(kept[place])
+        told.setdefault((item.key, item.event.uid), replace(item, window=kept[place].event.uid))
+    return Regrouped((*ended, *begun), tuple(told.values()))

@@ -47,7 +47,6 @@ _COLUMNS = (
     "removed",
     "remove_time",
 )
-_NO_TRACE = Trace(b"", None, sampled=False)
 _properties = msgspec.json.Decoder(dict[str, Any])
 
 
@@ -305,7 +304,7 @@ def _occurrence(row: asyncpg.Record, profile: str) -> Occurrence:
         receive_time=row["receive_time"],
         properties=_properties.decode(stored),
         properties_json=stored,
-        trace=_NO_TRACE,
+        trace=Trace(row.get("trace_id") or b"", None, sampled=False),
     )
 
 

@@ -21,6 +21,13 @@ from services.trigger.store.broadcasts import forget_actors
 from services.trigger.store.notices import Owed, forget_identities, insert_notices
 from services.trigger.store.people import lock_people
 from services.trigger.store.presences import move_presences, presences_of
+from services.trigger.store.regrouping import (
+    put_items,
+    regroup_windows,
+    rename_actors,
+    take_items,
+    take_out,
+)
 from services.trigger.store.rows import COLUMNS, enrollment_of, row_of, write_gates
 from services.trigger.store.turns import Conflict, insert_refusals
 
@@ -171,7 +178,15 @@ class IdentityStore:
                 identity.profile,
                 identity.version,
             )
+            sources = gathered.sources
+            taken = await take_items(connection, identity.workspace, sources, identity.profile)
             await _move(connection, people, identity)
+            regrouped = await regroup_windows(
+                connection, taken, *of_people, identity.profile, now=now
+            )
+            await _write(connection, United(regrouped.windows), now)
+            await put_items(connection, regrouped)
+            await rename_actors(connection, identity.workspace, gathered.members, identity.profile)
             await move_presences(connection, *of_people, identity.profile)
             for one in united:
                 await _write(connection, one, now)
@@ -224,6 +239,9 @@ class IdentityStore:
                 erasure.workspace,
                 list(erasure.profiles),
             )
+            told, under_way = await take_out(connection, erasure.workspace, sources, now=now)
+            counts["digest_items"] = told
+            await _write(connection, United(tuple(under_way)), now)
             counts["enrollments_of_others"] = await _orphan(connection, erasure, now)
             counts |= await forget_actors(connection, erasure.workspace, sources)
             owed += await forget_identities(connection, erasure)
@@ -332,6 +350,12 @@ async def _move(
         f"UPDATE decisions SET {_MOVED} WHERE {_OF_PEOPLE} AND profile <> $4", *arguments
     )
     await connection.execute(
+        f"UPDATE digest_undos AS u SET {_MOVED} WHERE {_OF_PEOPLE} AND profile <> $4"
+        " AND NOT EXISTS (SELECT 1 FROM digest_undos AS o WHERE o.workspace = u.workspace"
+        " AND o.profile = $4 AND o.campaign = u.campaign AND o.event_uid = u.event_uid)",
+        *arguments,
+    )
+    await connection.execute(
         "WITH gone AS (DELETE FROM entries"
         f" WHERE {_OF_PEOPLE} AND profile <> $4"
         f" RETURNING workspace, campaign, {_ORIGIN} AS origin, reentry_key, entry_time)"
@@ -370,7 +394,9 @@ async def _orphan(connection: Connection, erasure: Erasure, now: datetime) -> in
         *people,
         now,
     )
-    stopped = tuple(orphaned(enrollment_of(row), now=now) for row in rows)
+    # A window that gathers tells of others, too: what she did was taken out of it.
+    alone = [row for row in rows if row["digest_key"] is None or row["state"] != _WAITING]
+    stopped = tuple(orphaned(enrollment_of(row), now=now) for row in alone)
     await _write(connection, United(stopped), now)
     status = await connection.execute(
         f"UPDATE enrollments SET actor = '', properties = '{{}}' WHERE {_BEGUN}", *people

@@ -137,7 +137,9 @@ class Identities:
             catalogue = await self._catalogues.reload()
         by_campaign: dict[str, list[Enrollment]] = defaultdict(list)
         for passage in gathered.passages:
-            by_campaign[passage.key.campaign].append(passage)
+            # Windows are regrouped as they are moved.
+            if passage.digest_key is None:
+                by_campaign[passage.key.campaign].append(passage)
         plans = [
             plan
             for campaign in by_campaign
