@@ -24,8 +24,10 @@ from services.trigger.servicer import (
     BroadcastServicer,
     CampaignServicer,
     DecisionServicer,
+    Explaining,
     QuarantineServicer,
     RegionServicer,
+    Requests,
     SettingsServicer,
     Watching,
 )
@@ -37,6 +39,7 @@ from services.trigger.store import (
     QuarantineStore,
     RecordStore,
     RegionStore,
+    RequestStore,
     SettingsStore,
     WatchStore,
 )
@@ -70,8 +73,19 @@ async def main(config: Config) -> None:
         tokens = PageTokens.from_keys_file(config.server.keys_file)
         enrollments = EnrollmentStore(database, partitions=event_log.partitions)
         watching = Watching(peers.profile, WatchStore(database), BackfillStore(database))
+        requests = Requests(
+            RequestStore(database),
+            clock,
+            admit=worker.admissions.admit,
+            people=peers.profile.people,
+        )
         campaigns = CampaignServicer(
-            CampaignStore(database), enrollments, tokens, clock, watching=watching
+            CampaignStore(database),
+            enrollments,
+            tokens,
+            clock,
+            watching=watching,
+            requests=requests,
         )
         broadcasts = BroadcastServicer(
             BroadcastStore(database),
@@ -80,7 +94,8 @@ async def main(config: Config) -> None:
             account=worker.broadcasts.account,
             ring=worker.broadcasts.ring,
         )
-        decisions = DecisionServicer(RecordStore(database), tokens)
+        explaining = Explaining(database, peers, clock, retention=config.worker.retention)
+        decisions = DecisionServicer(RecordStore(database), tokens, explaining=explaining)
         quarantine = QuarantineServicer(QuarantineStore(database), tokens, clock)
         settings = SettingsServicer(SettingsStore(database), clock)
         regions = RegionServicer(RegionStore(database), tokens, clock)

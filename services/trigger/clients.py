@@ -22,6 +22,7 @@ from beckon.throttle.v1 import identity_service_pb2 as identity_pb
 from beckon.throttle.v1 import identity_service_pb2_grpc as identity_rpc
 from beckon.throttle.v1 import throttle_service_pb2 as throttle_pb
 from beckon.throttle.v1 import throttle_service_pb2_grpc as throttle_rpc
+from beckon.type.v1.channel_pb2 import Channel
 from google.rpc.status_pb2 import Status
 
 from mesh.errors import from_rpc_error
@@ -29,11 +30,13 @@ from mesh.names import format_name
 from services.trigger.convert.events import to_person
 from services.trigger.convert.identities import to_found
 from services.trigger.convert.sends import to_delivery, to_verdict
-from services.trigger.convert.times import to_us
+from services.trigger.convert.times import from_timestamp, to_timestamp, to_us
 from services.trigger.convert.watches import Watches, watches_request
 from services.trigger.convert.wire import observe_request
 from services.trigger.model import (
+    CapUse,
     DigestContent,
+    Ending,
     Enrollment,
     Key,
     Occurrence,
@@ -223,6 +226,20 @@ class Throttle:
         with _translated("throttle"):
             await self._stub.SettleSends(request)
 
+    async def cap_uses(
+        self, profile: str, channel: int, time_zone: str, time: datetime
+    ) -> list[CapUse]:
+        """Return how full the frequency caps of a channel were for somebody at a time."""
+        request = throttle_pb.ExplainSendRequest(
+            profile=profile,
+            channel=Channel.ValueType(channel),
+            time_zone=time_zone,
+            time=to_timestamp(time),
+        )
+        with _translated("throttle"):
+            answer: throttle_pb.ExplainSendResponse = await self._stub.ExplainSend(request)
+        return [CapUse(use.frequency_cap, use.limit, tuple(use.send_ids)) for use in answer.caps]
+
     async def set_identities(self, request: identity_pb.SetIdentitiesRequest) -> None:
         """Say which ids are one person; repeating it is harmless."""
         with _translated("throttle"):
@@ -272,6 +289,21 @@ class Delivery:
             await self._stub.BatchCreateDeliveries(
                 delivery_pb.BatchCreateDeliveriesRequest(requests=requests)
             )
+
+    async def ending(self, name: str) -> Ending:
+        """Return what became of a delivery."""
+        request = delivery_pb.GetDeliveryRequest(name=name)
+        with _translated("delivery"):
+            try:
+                found: delivery_pb.Delivery = await self._stub.GetDelivery(request)
+            except grpc.aio.AioRpcError as error:
+                if error.code() is grpc.StatusCode.NOT_FOUND:
+                    # It is kept no more, or she was erased.
+                    return Ending("")
+                raise
+        state = delivery_pb.Delivery.State.Name(found.state).removeprefix("STATE_").lower()
+        sent = from_timestamp(found.send_time) if found.HasField("send_time") else None
+        return Ending(state, found.error, sent)
 
     async def cancel(self, deliveries: Sequence[tuple[bytes, str]]) -> list[bool]:
         """Cancel (delivery id, profile name); say of each whether it is cancelled now."""

@@ -21,6 +21,7 @@ from services.trigger.model.digests import (
 )
 from services.trigger.model.effects import Effects, Quarantined, Telling
 from services.trigger.model.events import Occurrence, Person, Trace
+from services.trigger.model.explaining import CapUse, Ending, Heard, Silence
 from services.trigger.model.history import Assignment, Conversion, History, HistoryQuestion
 from services.trigger.model.identities import Erasure, Identity, IdentityChange, Notice, NoticeKind
 from services.trigger.model.keys import Key
@@ -80,6 +81,7 @@ __all__ = [
     "CalendarWindow",
     "CampaignState",
     "Candidate",
+    "CapUse",
     "Conversion",
     "Crowd",
     "DatePlan",
@@ -94,6 +96,7 @@ __all__ = [
     "DigestUndo",
     "Due",
     "Effects",
+    "Ending",
     "Enrollment",
     "EnrollmentState",
     "Enter",
@@ -104,6 +107,7 @@ __all__ = [
     "Gate",
     "Goal",
     "GoalCounts",
+    "Heard",
     "History",
     "HistoryQuestion",
     "Hold",
@@ -141,6 +145,7 @@ __all__ = [
     "Schedule",
     "Seen",
     "Settings",
+    "Silence",
     "SlidingWindow",
     "Stop",
     "StoredCampaign",

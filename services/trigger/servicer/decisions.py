@@ -9,11 +9,13 @@ from beckon.trigger.v1 import decision_service_pb2_grpc as rpc
 from mesh.names import parse_name
 from mesh.pages import PageTokens, page_size
 from services.trigger.convert.records import to_decision
+from services.trigger.servicer.explain import Explaining
 from services.trigger.store import RecordStore
 
 
 class DecisionServicer(rpc.DecisionServiceServicer):
-    def __init__(self, store: RecordStore, tokens: PageTokens) -> None:
+    def __init__(self, store: RecordStore, tokens: PageTokens, *, explaining: Explaining) -> None:
+        self._explaining = explaining
         self._store = store
         self._tokens = tokens
 
@@ -41,6 +43,11 @@ class DecisionServicer(rpc.DecisionServiceServicer):
                 request, (end.decide_time.isoformat(), end.campaign, str(end.event_uid))
             )
         return response
+
+    async def ExplainDecision(
+        self, request: pb.ExplainDecisionRequest, context: object
+    ) -> pb.DecisionExplanation:
+        return await self._explaining.explain(request)
 
 
 def _place(key: tuple[object, ...]) -> tuple[datetime, str, UUID]:

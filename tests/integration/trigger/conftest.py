@@ -20,8 +20,10 @@ from services.trigger.config import WorkerSettings
 from services.trigger.servicer import (
     CampaignServicer,
     DecisionServicer,
+    Explaining,
     QuarantineServicer,
     RegionServicer,
+    Requests,
     Watching,
 )
 from services.trigger.store import (
@@ -31,6 +33,7 @@ from services.trigger.store import (
     QuarantineStore,
     RecordStore,
     RegionStore,
+    RequestStore,
     WatchStore,
 )
 from services.trigger.worker import Worker
@@ -86,9 +89,19 @@ async def house(migrated_url: str, redis_url: str) -> AsyncIterator[House]:
                 enrollments,
                 tokens,
                 clock,
+                requests=Requests(
+                    RequestStore(database),
+                    clock,
+                    admit=worker.admissions.admit,
+                    people=peers.profile.people,
+                ),
                 watching=Watching(peers.profile, WatchStore(database), BackfillStore(database)),
             ),
-            decisions=DecisionServicer(RecordStore(database), tokens),
+            decisions=DecisionServicer(
+                RecordStore(database),
+                tokens,
+                explaining=Explaining(database, peers, clock, retention=settings.retention),
+            ),
             regions=RegionServicer(RegionStore(database), tokens, clock),
             quarantine=QuarantineServicer(QuarantineStore(database), tokens, clock),
             worker=worker,

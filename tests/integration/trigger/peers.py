@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
+from uuid import UUID
 
 import grpc
 import grpc.aio
@@ -321,6 +322,7 @@ class MemoryThrottle(throttle_rpc.ThrottleServiceServicer, identity_rpc.Identity
         self.judge: Callable[[throttle_pb.Send], throttle_pb.Verdict | None] = lambda _: None
         self.reserved: dict[bytes, throttle_pb.Send] = {}
         self.released: set[bytes] = set()
+        self.cap_uses: list[throttle_pb.ExplainSendResponse.CapUse] = []
         self.identities: dict[str, tuple[int, tuple[str, ...]]] = {}
         self.erased: set[str] = set()
         self.removed: Counter[str] = Counter()
@@ -352,6 +354,11 @@ class MemoryThrottle(throttle_rpc.ThrottleServiceServicer, identity_rpc.Identity
         self, request: throttle_pb.ReserveSendsRequest, context: Any
     ) -> throttle_pb.ReserveSendsResponse:
         return await self.faults.around("ReserveSends", context, lambda: self._reserve(request))
+
+    async def ExplainSend(
+        self, request: throttle_pb.ExplainSendRequest, context: Any
+    ) -> throttle_pb.ExplainSendResponse:
+        return throttle_pb.ExplainSendResponse(caps=self.cap_uses)
 
     async def SettleSends(
         self, request: throttle_pb.SettleSendsRequest, context: Any
@@ -407,7 +414,15 @@ class MemoryDelivery(
     async def GetDelivery(
         self, request: delivery_pb.GetDeliveryRequest, context: Any
     ) -> delivery_pb.Delivery:
-        raise NotImplementedError  # not trigger's to ask
+        id_ = UUID(request.name.rpartition("/")[2]).bytes
+        if id_ not in self.created:
+            await context.abort(grpc.StatusCode.NOT_FOUND, "gone")
+        state = delivery_pb.Delivery.STATE_FAILED if id_ in self.failed else None
+        return delivery_pb.Delivery(
+            name=request.name,
+            state=state or delivery_pb.Delivery.STATE_SENT,
+            error="provider_refused: 550" if state else "",
+        )
 
     async def ListDeliveries(
         self, request: delivery_pb.ListDeliveriesRequest, context: Any

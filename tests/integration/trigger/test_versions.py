@@ -6,6 +6,7 @@ import pytest
 from beckon.trigger.v1 import campaign_service_pb2 as pb
 from beckon.trigger.v1.campaign_service_pb2 import Campaign
 from beckon.trigger.v1.decision_service_pb2 import Decision
+from google.protobuf.field_mask_pb2 import FieldMask
 
 from mesh.errors import Aborted, FailedPrecondition, NotFound
 from tests.integration.trigger.house import House, a_campaign, an_event
@@ -20,7 +21,7 @@ async def change(
     campaign.name = NAME
     return await house.campaigns.UpdateCampaign(
         pb.UpdateCampaignRequest(
-            campaign=campaign, update_mask={"paths": ["*"]}, in_flight=in_flight
+            campaign=campaign, update_mask=FieldMask(paths=["*"]), in_flight=in_flight
         ),
         None,
     )
@@ -44,16 +45,11 @@ async def versions(house: House, **page: object) -> pb.ListCampaignVersionsRespo
 
 
 async def traffic(house: House) -> pb.CampaignTraffic:
-    return await house.campaigns.GetCampaignTraffic(
-        pb.GetCampaignTrafficRequest(name=NAME), None
-    )
+    return await house.campaigns.GetCampaignTraffic(pb.GetCampaignTrafficRequest(name=NAME), None)
 
 
 def templates(house: House) -> dict[str, str]:
-    return {
-        one.delivery.profile.rpartition("/")[2]: one.delivery.template.rpartition("/")[2]
-        for one in house.out
-    }
+    return {one.profile.rpartition("/")[2]: one.template.rpartition("/")[2] for one in house.out}
 
 
 async def test_people_who_wait_through_several_changes_fare_as_each_says(house: House) -> None:
