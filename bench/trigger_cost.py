@@ -37,8 +37,14 @@ from services.trigger.clients import Observed, Peers
 from services.trigger.config import WorkerSettings
 from services.trigger.convert.sends import to_delivery
 from services.trigger.model import Allowed, Enrollment, Person, ThrottleVerdict
-from services.trigger.servicer import CampaignServicer, Watching
-from services.trigger.store import BackfillStore, CampaignStore, EnrollmentStore, WatchStore
+from services.trigger.servicer import CampaignServicer, Requests, Watching
+from services.trigger.store import (
+    BackfillStore,
+    CampaignStore,
+    EnrollmentStore,
+    RequestStore,
+    WatchStore,
+)
 from services.trigger.worker import Worker
 from services.trigger.worker.lanes import Lane
 from stack.servers import Postgres, Redis
@@ -153,6 +159,12 @@ async def measure(name: str, share: float, *, profile: bool, campaigns: int = 1)
                     SystemClock(),
                     watching=Watching(
                         peers.profile, WatchStore(database), BackfillStore(database)
+                    ),
+                    requests=Requests(
+                        RequestStore(database),
+                        SystemClock(),
+                        admit=worker.admissions.admit,
+                        people=peers.profile.people,
                     ),
                 )
                 for number in range(campaigns):

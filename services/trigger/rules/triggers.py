@@ -146,7 +146,9 @@ def enroll(
     # What is planned by a time of its own expires by that, however late the event was.
     due = planned.time if plan.timing.event_property else max(planned.time, now)
     expire = expiry(plan, due)
-    released = at_once and due <= now and not (plan.waits and plan.exceptions)
+    # A slot of the campaign's rate is taken by the timer.
+    paced = bool(plan.sends_per_minute)
+    released = at_once and due <= now and not paced and not (plan.waits and plan.exceptions)
     wake = due
     if released and plan.timing.window:
         opens = opening(plan.timing.window, now, zone)

@@ -21,6 +21,7 @@ from services.trigger.model import CampaignState, InFlight, StoredCampaign
 from services.trigger.servicer.checks import check_campaign
 from services.trigger.servicer.region_checks import require_regions, require_still
 from services.trigger.servicer.reports import Reports
+from services.trigger.servicer.requests import Requests
 from services.trigger.servicer.versions import Versions
 from services.trigger.servicer.watching import Watching
 from services.trigger.store import (
@@ -45,6 +46,7 @@ class CampaignServicer(rpc.CampaignServiceServicer):
         clock: Clock,
         *,
         watching: Watching,
+        requests: Requests,
     ) -> None:
         self._store = store
         self._enrollments = enrollments
@@ -52,6 +54,7 @@ class CampaignServicer(rpc.CampaignServiceServicer):
         self._versions = Versions(store, VersionStore(store.database), tokens, clock)
         self._reports = Reports(ReportStore(store.database))
         self._watching = watching
+        self._requests = requests
         self._tokens = tokens
         self._clock = clock
 
@@ -144,6 +147,13 @@ class CampaignServicer(rpc.CampaignServiceServicer):
             rolled_back = to_campaign(await self._change(connection, new, in_flight))
         await self._versions.send_out(rolled_back, in_flight)
         return rolled_back
+
+    async def TriggerCampaign(
+        self, request: pb.TriggerCampaignRequest, context: object
+    ) -> pb.TriggerCampaignResponse:
+        async with self._store.database.connection() as connection:
+            campaign = to_campaign(await self._get(connection, request.name))
+        return await self._requests.trigger(campaign, request)
 
     async def ListCampaignVersions(
         self, request: pb.ListCampaignVersionsRequest, context: object

@@ -9,9 +9,11 @@ from services.trigger.store.identities import Gathered, IdentityStore
 from services.trigger.store.notices import NoticeStore, Owed
 from services.trigger.store.positions import PositionStore
 from services.trigger.store.quarantine import QuarantineStore
+from services.trigger.store.rates import RateStore
 from services.trigger.store.records import RecordStore
 from services.trigger.store.regions import RegionStore
 from services.trigger.store.reports import ReportStore
+from services.trigger.store.requests import RequestStore
 from services.trigger.store.settings import SettingsStore
 from services.trigger.store.turns import (
     Before,
@@ -41,9 +43,11 @@ __all__ = [
     "Owed",
     "PositionStore",
     "QuarantineStore",
+    "RateStore",
     "RecordStore",
     "RegionStore",
     "ReportStore",
+    "RequestStore",
     "SettingsStore",
     "Superseded",
     "TurnStore",

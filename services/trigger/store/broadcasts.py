@@ -129,8 +129,8 @@ class BroadcastStore:
             status = await connection.execute(
                 f"UPDATE broadcasts AS b SET state = {_RUNNING}, audience = $2"
                 " FROM campaigns AS c WHERE b.broadcast = $1 AND b.audience = ''"
-                f" AND b.state IN ({_PLANNED}, {_RUNNING}) AND c.workspace = b.workspace AND c.campaign = b.campaign"
-                " AND c.state = $3",
+                f" AND b.state IN ({_PLANNED}, {_RUNNING})"
+                " AND c.workspace = b.workspace AND c.campaign = b.campaign AND c.state = $3",
                 broadcast.id,
                 audience,
                 CampaignState.ACTIVE.value,

@@ -29,7 +29,7 @@ from services.trigger.model import (
 )
 from services.trigger.rules import next_planned
 from services.trigger.rules.gates import refused
-from services.trigger.store import BroadcastStore, EnrollmentStore, Superseded, advance
+from services.trigger.store import BroadcastStore, EnrollmentStore, RateStore, Superseded, advance
 from services.trigger.worker.admissions import Admissions
 from services.trigger.worker.catalogue import Catalogues
 from services.trigger.worker.relay import Relay
@@ -62,6 +62,7 @@ class Broadcasts:
         profile: Profile,
         delivery: Delivery,
         relay: Relay,
+        rates: RateStore,
         clock: Clock,
         lanes: int,
     ) -> None:
@@ -73,6 +74,7 @@ class Broadcasts:
         self._profile = profile
         self._delivery = delivery
         self._relay = relay
+        self._rates = rates
         self._clock = clock
         self._lanes = lanes
         self._wakes = [Wake() for _ in range(lanes)]
@@ -262,6 +264,9 @@ class Broadcasts:
             written = await self._enrollments.settle(gone)
             metrics.ENROLLMENTS.labels(outcome="exited").inc(len(written))
             await self._store.rest(broadcast.id, now + _LEASE)
+        # What was reserved for them is free for the next.
+        workspace = broadcast.event.workspace
+        await self._rates.give_back(workspace, broadcast.campaign, self._clock.now())
         await self._close(broadcast, BroadcastState.CANCELED)
 
     async def _close(self, broadcast: Broadcast, state: BroadcastState) -> None:

@@ -15,6 +15,7 @@ from services.trigger.store import (
     PositionStore,
     QuarantineStore,
     RegionStore,
+    RequestStore,
     VersionStore,
 )
 from services.trigger.worker.partitions import Partitions
@@ -23,6 +24,8 @@ from services.trigger.worker.watches import WatchSweep
 log = structlog.get_logger(__name__)
 
 # Small batches: nobody waits for their locks.
+# Ids of requests are remembered as long as those of events.
+_REQUESTS_KEPT = timedelta(days=7)
 _FORGET_MAX = 1000
 _WATCH_SECONDS = 5.0
 
@@ -37,6 +40,7 @@ class Housekeeping:
         enrollments: EnrollmentStore,
         positions: PositionStore,
         quarantine: QuarantineStore,
+        requests: RequestStore,
         watches: WatchSweep,
         partitions: Partitions,
         log_: EventLog,
@@ -50,6 +54,7 @@ class Housekeeping:
         self._enrollments = enrollments
         self._positions = positions
         self._quarantine = quarantine
+        self._requests = requests
         self._watches = watches
         self._partitions = partitions
         self._log = log_
@@ -97,6 +102,7 @@ class Housekeeping:
             self._forget,
             self._forget_presences,
             self._forget_replies,
+            self._forget_requests,
             self._drop_versions,
             self._trim,
         ):
@@ -120,6 +126,11 @@ class Housekeeping:
     async def _forget_presences(self) -> None:
         before = self._clock.now() - self._retention
         while await self._regions.forget_presences(before, limit=_FORGET_MAX):
+            pass
+
+    async def _forget_requests(self) -> None:
+        before = self._clock.now() - _REQUESTS_KEPT
+        while await self._requests.forget(before, limit=_FORGET_MAX):
             pass
 
     async def _forget_replies(self) -> None:

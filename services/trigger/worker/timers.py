@@ -33,12 +33,15 @@ from services.trigger.model import (
 )
 from services.trigger.rules import (
     asks_for_events,
+    asks_for_slot,
+    at_slot,
+    interval_of,
     judge_release,
     plan_for,
     set_back,
     stopped_meanwhile,
 )
-from services.trigger.store import CatalogueChanged, EnrollmentStore, PositionStore
+from services.trigger.store import CatalogueChanged, EnrollmentStore, PositionStore, RateStore
 from services.trigger.worker.catalogue import Catalogue, Catalogues
 from services.trigger.worker.partitions import Partitions
 from services.trigger.worker.spans import record_wait
@@ -74,6 +77,7 @@ class Timers:
         self,
         *,
         store: EnrollmentStore,
+        rates: RateStore,
         profile: Profile,
         catalogues: Catalogues,
         partitions: Partitions,
@@ -86,6 +90,7 @@ class Timers:
     ) -> None:
         """Take what timers need; `relay` and `identities` are to be set before they run."""
         self._store = store
+        self._rates = rates
         self._positions = positions
         self._log = log_
         self._profile = profile
@@ -205,6 +210,7 @@ class Timers:
                 )
                 for one in due
             ]
+            after = await self._paced(due, after, catalogue, now)
             try:
                 written = await self._store.settle(
                     after, lease_until=now + self._lease, catalogue_version=catalogue.version
@@ -217,6 +223,36 @@ class Timers:
         # Others change campaigns faster than we judge: the next turn finds the same passages.
         await asyncio.sleep(0)
         return len(due)
+
+    async def _paced(
+        self,
+        due: Sequence[Enrollment],
+        after: list[Enrollment],
+        catalogue: Catalogue,
+        now: datetime,
+    ) -> list[Enrollment]:
+        """Give every message that may go out its slot, where its campaign has a rate."""
+        asking: dict[tuple[str, str], list[int]] = {}
+        for at, (before, one) in enumerate(zip(due, after, strict=True)):
+            plan = catalogue.plans.get((one.key.workspace, one.key.campaign))
+            if plan is None or one.state is not EnrollmentState.SENDING:
+                continue
+            if before.slot_time is not None and before.slot_time > now:
+                # Woken before its time, as everybody is when a campaign goes on.
+                after[at] = at_slot(before, one, before.slot_time, now)
+            elif asks_for_slot(plan, before, now=now):
+                asking.setdefault((one.key.workspace, one.key.campaign), []).append(at)
+        if not asking:
+            return after
+        intervals = {name: interval_of(catalogue.plans[name]) for name in asking}
+        wanted = {name: (len(places), intervals[name]) for name, places in asking.items()}
+        first = await self._rates.take(wanted, now)
+        for name, places in asking.items():
+            # In the order they are due, as they come.
+            for number, at in enumerate(places):
+                slot = first[name] + number * intervals[name]
+                after[at] = at_slot(due[at], after[at], slot, now)
+        return after
 
     async def _ready(
         self, due: Sequence[Enrollment], people: Mapping[tuple[str, str], Person]

@@ -18,6 +18,8 @@ from services.trigger.store import (
     NoticeStore,
     PositionStore,
     QuarantineStore,
+    RateStore,
+    RequestStore,
     TurnStore,
     WatchStore,
 )
@@ -67,6 +69,7 @@ class Worker:
         )
         self.timers = Timers(
             store=enrollments,
+            rates=RateStore(database),
             profile=peers.profile,
             catalogues=self.catalogues,
             partitions=self.partitions,
@@ -119,6 +122,7 @@ class Worker:
             profile=peers.profile,
             delivery=peers.delivery,
             relay=self.relay,
+            rates=RateStore(database),
             clock=clock,
             lanes=settings.broadcast_lanes,
         )
@@ -165,6 +169,7 @@ class Worker:
             enrollments=enrollments,
             positions=self._positions,
             quarantine=quarantine,
+            requests=RequestStore(database),
             watches=self.watches,
             partitions=self.partitions,
             log_=event_log,
