@@ -36,7 +36,7 @@ def known(house: House, value: object, profile: str = "ana", zone: str = "") -> 
 async def sets(house: House, value: object, profile: str = "ana", **rest: Any) -> None:
     """Let the profile hold a date, and the log tell of it."""
     known(house, value, profile)
-    told = {} if value is None else {"to": value}
+    told: dict[str, Any] = {} if value is None else {"to": value}
     await house.append(
         an_event("attribute_changed", profile=profile, attribute=ENDS, **told, **rest)
     )

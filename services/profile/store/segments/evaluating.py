@@ -121,12 +121,15 @@ async def note_before(
 
     So that what they do while everybody is looked at is told of all the same.
     """
-    looks = [
-        Look(key, segment)
-        for key in people
-        for segment in edition.segments.get(key[0], ())
-        if segment.building and segment.segment_id.startswith(CONDITION)
-    ]
+    building = {
+        workspace: [
+            one
+            for one in edition.segments.get(workspace, ())
+            if one.building and one.segment_id.startswith(CONDITION)
+        ]
+        for workspace in {key[0] for key in people}
+    }
+    looks = [Look(key, segment) for key in people for segment in building[key[0]]]
     if not looks:
         return
     known = await _current(db, people)
