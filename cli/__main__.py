@@ -13,6 +13,7 @@ from cli.commands import (
     demo,
     devices,
     events,
+    explain,
     inbox,
     messages,
     migrate,
@@ -63,6 +64,7 @@ demo.add_to(app)
 plan.add_to(app)
 apply.add_to(app)
 test.add_to(app)
+explain.add_to(app)
 trace.add_to(app)
 migrate.add_to(app)
 for name, group in {

@@ -62,14 +62,15 @@ async def explain(
             if session.json:
                 write_json(as_dict(decision))
             else:
-                _show(decision)
+                show(decision)
     if not count and not session.json:
         typer.secho(
             "no decisions: no active campaign wants what this person did", dim=True, err=True
         )
 
 
-def _show(decision: "Decision") -> None:
+def show(decision: "Decision") -> None:
+    """Write a decision with its gates, for people."""
     state = enum_text(decision, "state")
     typer.secho(f"{last(decision.campaign)} v{decision.campaign_version}", bold=True, nl=False)
     typer.echo(f"  event {decision.event_id}  {time_text(decision.decide_time)}  ", nl=False)

@@ -27,6 +27,7 @@ COMMANDS = [
     "plan",
     "apply",
     "test",
+    "explain",
     "trace",
     "events send",
     "messages list",
