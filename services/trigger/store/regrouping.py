@@ -74,7 +74,25 @@ async def regroup_windows(
         for item in taken.items
         if (window := taken.windows.get((item.key, item.window))) is not None
     ]
-    return regroup([enrollment_of(row) for row in rows], moved, now=now)
+    regrouped = regroup([enrollment_of(row) for row in rows], moved, now=now)
+    begun = [one for one in regrouped.windows if not one.revision]
+    before = await connection.fetch(
+        "SELECT e.* FROM enrollments AS e"
+        " JOIN unnest($1::text[], $2::text[], $3::text[], $4::uuid[])"
+        " AS k(workspace, profile, campaign, event_uid)"
+        " USING (workspace, profile, campaign, event_uid)",
+        *([one.key[at] for one in begun] for at in range(3)),
+        [one.event.uid for one in begun],
+    )
+    # Its own was over while its people were one: it goes on.
+    again = {(one.key, one.event.uid): one.revision for one in map(enrollment_of, before)}
+    return replace(
+        regrouped,
+        windows=tuple(
+            replace(one, revision=again.get((one.key, one.event.uid), one.revision))
+            for one in regrouped.windows
+        ),
+    )
 
 
 async def put_items(connection: Connection, regrouped: Regrouped) -> None:
