@@ -67,6 +67,11 @@ BROADCAST_RECIPIENTS = Counter(
     "beckon_broadcast_recipients_total",
     "People whom broadcasts have come to.",
 )
+DIGEST_EVENTS = Counter(
+    "beckon_digest_events_total",
+    "Events for digests, by what became of them: gathered, taken_back, told.",
+    ["outcome"],
+)
 IDENTITY_CHANGES = Counter(
     "beckon_identity_changes_total",
     "People united or parted, or erased, whose passages followed, by what became of them.",

@@ -15,7 +15,7 @@ from services.trigger.model import (
     Key,
     WindowSummary,
 )
-from services.trigger.store.digests import Name, load_contents, load_summaries
+from services.trigger.store.digests import Name, forget_undos, load_contents, load_summaries
 from services.trigger.store.rows import enrollment_of
 from services.trigger.store.turns import CatalogueChanged, update_open
 
@@ -194,6 +194,11 @@ class EnrollmentStore:
                 return woken
             after = row["latest"]
 
+    async def forget_undos(self, before: datetime, *, limit: int) -> int:
+        """Delete what took events back that were received `before`; return how many."""
+        async with self._database.connection() as connection:
+            return await forget_undos(connection, before, limit=limit)
+
     async def forget(self, before: datetime, *, limit: int) -> int:
         """Delete ended passages and refusals decided `before`, at most `limit` of each.
 
@@ -205,11 +210,11 @@ class EnrollmentStore:
                 "WITH gone AS (DELETE FROM enrollments WHERE ctid = ANY(ARRAY(SELECT ctid"
                 f" FROM enrollments WHERE decide_time < $1 AND state IN ({ended})"
                 " AND expire_time < $1 LIMIT $2)) RETURNING workspace, profile, campaign,"
-                " member, reentry_key, entry_time, dwelling),"
+                " member, reentry_key, entry_time, dwelling, digest_key),"
                 " kept AS (INSERT INTO entries (workspace, profile, campaign, member,"
                 " reentry_key, entry_time)"
                 " SELECT workspace, profile, campaign, member, reentry_key, max(entry_time)"
-                " FROM gone WHERE NOT dwelling GROUP BY 1, 2, 3, 4, 5"
+                " FROM gone WHERE NOT dwelling AND digest_key IS NULL GROUP BY 1, 2, 3, 4, 5"
                 " ON CONFLICT (workspace, profile, campaign, member, reentry_key) DO UPDATE"
                 " SET entry_time = greatest(entries.entry_time, excluded.entry_time))"
                 " SELECT count(*) FROM gone",

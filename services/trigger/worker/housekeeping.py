@@ -100,6 +100,7 @@ class Housekeeping:
             self._watches.run_once,
             self._wake,
             self._forget,
+            self._forget_undos,
             self._forget_presences,
             self._forget_replies,
             self._forget_requests,
@@ -121,6 +122,11 @@ class Housekeeping:
     async def _forget(self) -> None:
         before = self._clock.now() - self._retention
         while await self._enrollments.forget(before, limit=_FORGET_MAX):
+            pass
+
+    async def _forget_undos(self) -> None:
+        before = self._clock.now() - self._retention
+        while await self._enrollments.forget_undos(before, limit=_FORGET_MAX):
             pass
 
     async def _forget_presences(self) -> None:

@@ -13,6 +13,8 @@ from services.trigger.worker.timers import Timers
 
 _ENTERED = metrics.ENROLLMENTS.labels(outcome="entered")
 _EXITED = metrics.ENROLLMENTS.labels(outcome="exited")
+_GATHERED = metrics.DIGEST_EVENTS.labels(outcome="gathered")
+_TAKEN_BACK = metrics.DIGEST_EVENTS.labels(outcome="taken_back")
 _refusals: dict[str, Counter] = {}
 
 
@@ -53,6 +55,8 @@ class Outcomes:
                 exited += 1
         if judged.effects.tellings:
             self._tell()
+        _GATHERED.inc(len(judged.effects.digests.added))
+        _TAKEN_BACK.inc(sum(bool(one.removed) for one in judged.effects.digests.removed))
         _ENTERED.inc(entered)
         _EXITED.inc(exited)
         self._relay.offer(released, canceling)

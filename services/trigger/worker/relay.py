@@ -254,6 +254,7 @@ class Relay:
                 for send, one, verdict in zip(asked, sends, verdicts, strict=True)
                 if isinstance(verdict, Allowed)
             ]
+            digests: dict[tuple[Key, UUID], DigestContent] = {}
             if allowed:
                 digests = await self._again(stopping, lambda: self._digests(allowed))
                 await self._again(stopping, lambda: self._peers.delivery.create(allowed, digests))
@@ -274,6 +275,7 @@ class Relay:
                 record_reserve(passage, start, end, word)
             if after.state is EnrollmentState.WAITING:
                 self._expect(after)
+        _TOLD.inc(sum(one.count for one in digests.values()))
         for word, count in words.items():
             _outcomes[word].inc(count)
 
@@ -359,6 +361,7 @@ def _word(verdict: ThrottleVerdict) -> str:
             return "suppress"
 
 
+_TOLD = metrics.DIGEST_EVENTS.labels(outcome="told")
 _outcomes: Mapping[str, Counter] = {
     word: metrics.ENROLLMENTS.labels(outcome=outcome)
     for word, outcome in (("allow", "sent"), ("defer", "deferred"), ("suppress", "suppressed"))
