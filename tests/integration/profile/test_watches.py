@@ -8,14 +8,15 @@ import pytest
 from beckon.profile.v1 import identity_service_pb2 as identity_pb
 from beckon.profile.v1 import profile_service_pb2 as profile_pb
 from beckon.profile.v1 import segment_service_pb2 as segment_pb
+from beckon.profile.v1 import trait_service_pb2 as trait_pb
 from beckon.profile.v1 import watch_service_pb2 as pb
 
-from mesh.errors import InvalidArgument
+from mesh.errors import FailedPrecondition, InvalidArgument
 from services.profile.servicer.watches import WatchServicer
 from services.profile.store.watching import Watching
 from tests.integration.profile.audiences import an_audience_stream
 from tests.integration.profile.segmenting import WORKSPACE, Segments
-from tests.integration.profile.world import Profiles
+from tests.integration.profile.world import Profiles, a_record, an_event
 
 SILENT = 'profile.last_seen_time < now - duration("60m")'
 GOLD = 'profile.attributes.plan == "gold"'
@@ -234,3 +235,66 @@ async def test_another_filter_is_another_condition(watches: Watches) -> None:
 async def test_a_filter_that_does_not_compile_is_refused(watches: Watches) -> None:
     with pytest.raises(InvalidArgument):
         await watches.watch(conditions={"odd": "profile.nope("})
+
+
+async def test_a_trait_that_a_campaign_waits_for_cannot_be_deleted(watches: Watches) -> None:
+    trait = trait_pb.Trait(
+        name=f"{WORKSPACE}/traits/orders",
+        event_type="order_placed",
+        aggregate=trait_pb.Trait.AGGREGATE_COUNT,
+    )
+    traits = watches.profiles.traits
+    await traits.CreateTrait(trait_pb.CreateTraitRequest(trait=trait), None)
+    await watches.watch(conditions={"milestone:1": "profile.traits.orders >= 2.0"})
+
+    with pytest.raises(FailedPrecondition, match="campaigns/milestone"):
+        await traits.DeleteTrait(trait_pb.DeleteTraitRequest(name=trait.name), None)
+
+
+async def test_a_number_that_is_reached_by_several_events_at_once_is_told_once(
+    watches: Watches,
+) -> None:
+    trait = trait_pb.Trait(
+        name=f"{WORKSPACE}/traits/orders",
+        event_type="order_placed",
+        aggregate=trait_pb.Trait.AGGREGATE_COUNT,
+    )
+    await watches.profiles.traits.CreateTrait(trait_pb.CreateTraitRequest(trait=trait), None)
+    await watches.watch(conditions={"milestone:1": "profile.traits.orders >= 2.0"})
+    now = watches.profiles.clock.now()
+    events = [an_event(f"o{number}", occurred=now) for number in range(4)]
+
+    await watches.profiles.observe(a_record("1", *events, received=now))
+
+    assert [(type_, who) for type_, who, _ in await watches.told()] == [
+        ("condition_entered", "ana")
+    ]
+
+
+async def test_who_is_united_by_what_she_did_is_told_of_as_well(watches: Watches) -> None:
+    await watches.update("phone", plan="gold")
+    await watches.update("ana", age=3)
+    await watches.watch("plan")
+
+    await watches.happen("identify", "ana", {"anonymous_id": "phone"})
+
+    assert await watches.changes() == [("ana", None, "gold")]
+
+
+async def test_patches_by_the_thousand_are_told_of(watches: Watches) -> None:
+    await watches.update("ana", plan="free")
+    await watches.watch("plan")
+    patches = []
+    for name in ("ana", "bea"):
+        patch = profile_pb.ProfilePatch(profile=f"{WORKSPACE}/profiles/{name}")
+        patch.set.update({"plan": "gold"})
+        patches.append(patch)
+
+    await watches.profiles.profiles.PatchProfiles(
+        profile_pb.PatchProfilesRequest(parent=WORKSPACE, patches=patches), None
+    )
+
+    assert sorted(await watches.changes(), key=str) == [
+        ("ana", "free", "gold"),
+        ("bea", None, "gold"),
+    ]

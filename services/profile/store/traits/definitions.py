@@ -23,6 +23,7 @@ from services.profile.model.traits import (
     TraitState,
     Window,
 )
+from services.profile.model.watches import CONDITION
 from services.profile.store.definitions import announce
 from services.profile.store.segments.definitions import traits_read
 
@@ -182,9 +183,17 @@ async def _check_unread(db: Connection, workspace: str, trait_id: str) -> None:
     if segment is not None:
         raise FailedPrecondition(
             ErrorReason.ERROR_REASON_STATE_FORBIDS,
-            f"{name} is read by {format_name(workspace, 'segments', segment)}",
+            f"{name} is read by {_reader(workspace, segment)}",
             metadata={"resourceName": name, "state": "READ", "allowedStates": "UNREAD"},
         )
+
+
+def _reader(workspace: str, segment_id: str) -> str:
+    """Return who reads it: a segment, or what begins a campaign."""
+    if segment_id.startswith(CONDITION):
+        campaign = segment_id.removeprefix(CONDITION).partition(":")[0]
+        return format_name(workspace, "campaigns", campaign)
+    return format_name(workspace, "segments", segment_id)
 
 
 def _name(trait: Trait) -> str:
