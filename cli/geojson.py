@@ -53,8 +53,8 @@ def read_features(path: Path, naming: Naming) -> Iterator[Feature]:
                 message = f"has the id of feature {seen[identifier]}"
                 raise Unfit(message)  # noqa: TRY301 — all that is wrong is told in one place
         except Unfit as problem:
-            named = raw.get("id", "") if isinstance(raw, Mapping) else ""
-            yield Feature(number, str(named), None, str(problem))
+            named = raw.get("id") if isinstance(raw, Mapping) else None
+            yield Feature(number, str(named or ""), None, str(problem))
             continue
         seen[identifier] = number
         yield Feature(number, identifier, region)

@@ -15,7 +15,7 @@ from cli.manifests import kinds
 from cli.manifests.decode import Document
 from cli.manifests.differ import changed_paths
 from cli.manifests.keepers import Keeper, Templates, keepers_of
-from cli.manifests.kinds import CAMPAIGN, KINDS, TEMPLATE
+from cli.manifests.kinds import CAMPAIGN, KINDS, REGION, TEMPLATE
 from cli.manifests.places import Faults, Place
 from cli.output import enum_text
 from cli.problems import Refusal, refusal_of, refusal_of_ours
@@ -78,8 +78,9 @@ class Applier:
 
     async def check(self, documents: Sequence[Document], faults: Faults) -> None:
         """Let the services look at every document that would change something; write nothing."""
+        coming = frozenset(one.name for one in documents if one.kind is REGION)
         for document in documents:
-            await self._guarded(document, faults, self._check)
+            await self._guarded(document, faults, self._check, coming=coming)
         await self._check_templates(documents, faults)
 
     async def apply(self, documents: Sequence[Document], faults: Faults) -> list[Result]:
@@ -95,8 +96,14 @@ class Applier:
         return [await self._planned(document) for document in in_order(documents)]
 
     async def _guarded(
-        self, document: Document, faults: Faults, do: Callable[[Document], Awaitable[Done]]
+        self,
+        document: Document,
+        faults: Faults,
+        do: Callable[[Document], Awaitable[Done]],
+        *,
+        coming: frozenset[str] = frozenset(),
     ) -> Done | None:
+        """Do something; what is refused is a fault, but not that what is coming is not there yet."""
         try:
             return await do(document)
         except grpc.aio.AioRpcError as error:
@@ -105,7 +112,10 @@ class Applier:
                 raise
         except MeshError as error:
             refusal = refusal_of_ours(error)
-        for place, text in located(document, refusal):
+        left = [one for one in refusal.violations if not _comes(one, coming)]
+        if refusal.violations and not left:
+            return None
+        for place, text in located(document, replace(refusal, violations=left)):
             faults.add(place, text)
         return None
 
@@ -176,6 +186,11 @@ class Applier:
                 return await self.campaigns.ArchiveCampaign(
                     campaigns_pb.ArchiveCampaignRequest(name=document.name)
                 )
+
+
+def _comes(violation: FieldViolation, coming: frozenset[str]) -> bool:
+    """Say whether something is missing only until the files are applied."""
+    return violation.description.removesuffix(" does not exist") in coming
 
 
 async def _found(asked: Awaitable[Done]) -> Done | None:

@@ -3,11 +3,13 @@
 from beckon.errors.v1.error_reason_pb2 import ErrorReason
 from beckon.trigger.v1.campaign_service_pb2 import Campaign
 
-from mesh.errors import FailedPrecondition, invalid_field
+from mesh.errors import FailedPrecondition, FieldViolation, InvalidArgument
 from mesh.names import format_name
 from mesh.postgres import Connection
 from services.trigger.convert.regions import COLLECTION, regions_of
 from services.trigger.store import RegionStore
+
+_FIELD = "campaign.trigger.region.regions"
 
 
 async def require_regions(
@@ -16,12 +18,20 @@ async def require_regions(
     """Raise InvalidArgument unless all regions that a campaign is saved with are there."""
     asked = regions_of(campaign)
     missing = await store.missing(connection, workspace, asked) if asked else []
-    if missing:
-        names = list(campaign.trigger.region.regions)
-        index = names.index(format_name(workspace, COLLECTION, missing[0]))
-        raise invalid_field(
-            f"campaign.trigger.region.regions[{index}]", "does not exist", reason="missing"
-        )
+    if not missing:
+        return
+    gone = {format_name(workspace, COLLECTION, one) for one in missing}
+    violations = [
+        FieldViolation(f"{_FIELD}[{index}]", f"{name} does not exist", "missing")
+        for index, name in enumerate(campaign.trigger.region.regions)
+        if name in gone
+    ]
+    first = violations[0]
+    raise InvalidArgument(
+        ErrorReason.ERROR_REASON_FIELD_INVALID,
+        f"{first.field}: {first.description}",
+        violations=violations,
+    )
 
 
 async def require_still(

@@ -173,7 +173,9 @@ async def test_a_campaign_names_regions_that_are_there(house: House) -> None:
     await put(house, a_circle())
 
     for options in ({}, {"validate_only": True}):
-        with pytest.raises(InvalidArgument, match=r"region\.regions\[1\]: does not exist"):
+        with pytest.raises(
+            InvalidArgument, match=r"regions\[1\]: workspaces/acme/regions/gone does not exist"
+        ):
             await create(house, enters("shop", "gone"), **options)
 
 
