@@ -7,6 +7,7 @@ import typer
 from cli.commands import (
     apply,
     attributes,
+    broadcasts,
     campaigns,
     caps,
     decisions,
@@ -72,6 +73,7 @@ for name, group in {
     "messages": messages.app,
     "decisions": decisions.app,
     "campaigns": campaigns.app,
+    "broadcasts": broadcasts.app,
     "templates": templates.app,
     "profiles": profiles.app,
     "attributes": attributes.app,

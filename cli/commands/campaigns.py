@@ -1,5 +1,6 @@
 """`beckon campaigns`: looking at campaigns and moving them through their states."""
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(no_args_is_help=True, help="Campaigns: which message follows which event.")
 
+_ITEMS_MAX = 1000
 CampaignArgument = Annotated[str, typer.Argument(help="Id or name.")]
 
 
@@ -91,6 +93,49 @@ async def archive(session: Session, campaign: CampaignArgument) -> None:
     stub = await _stub(session)
     name = session.name("campaigns", campaign)
     _moved(session, await stub.ArchiveCampaign(pb.ArchiveCampaignRequest(name=name)))
+
+
+@command(
+    app,
+    "trigger",
+    examples="""
+    beckon campaigns trigger order-shipped --profile ana --id order-17 --properties '{"total": 12}'
+    beckon campaigns trigger order-shipped -f items.jsonl
+    """,
+)
+async def trigger(
+    session: Session,
+    campaign: CampaignArgument,
+    *,
+    profile: Annotated[str, typer.Option("--profile", help="Who gets it.")] = "",
+    event_id: Annotated[str, typer.Option("--id", help="Your id of this request.")] = "",
+    properties: Annotated[str, typer.Option("--properties", help="A JSON object.")] = "{}",
+    file: Annotated[
+        Path | None,
+        typer.Option("--file", "-f", help="Items as JSON lines: profile, event_id, properties."),
+    ] = None,
+) -> None:
+    """Begin a campaign for who is named; the same id again begins nothing."""
+    from beckon.trigger.v1 import campaign_service_pb2 as pb
+
+    from cli.requests import items_of, refused_of
+
+    items = items_of(session, file, profile, event_id, properties)
+    stub = await _stub(session)
+    name = session.name("campaigns", campaign)
+    refused: list[tuple[str, str]] = []
+    for at in range(0, len(items), _ITEMS_MAX):
+        some = items[at : at + _ITEMS_MAX]
+        answer = await stub.TriggerCampaign(pb.TriggerCampaignRequest(name=name, items=some))
+        refused += refused_of(some, answer.statuses)
+    if session.json:
+        write_json({"begun": len(items) - len(refused), "refused": dict(refused)})
+    else:
+        typer.echo(f"{len(items) - len(refused):,} begun, {len(refused):,} refused")
+        for id_, why in refused:
+            typer.echo(f"  {id_}: {why}")
+    if refused:
+        raise typer.Exit(1)
 
 
 @command(app, "versions", examples="beckon campaigns versions abandoned-cart --limit 5")
