@@ -276,7 +276,8 @@ class CreateDeliveryRequest(_message.Message):
     """`workspaces/{workspace}/templates/{template}`."""
     data_json: _builtins.bytes
     """What the template is rendered with, a JSON object with `event` and
-    `profile` as in a campaign's filter. At most 192 KiB.
+    `profile` as in a campaign's filter, and `digest` where one is told. At most
+    192 KiB.
     """
     broadcast: _builtins.bytes
     """UUID of the broadcast that it belongs to. 16 bytes. Empty: to none."""

@@ -1101,7 +1101,9 @@ class Digest(_message.Message):
     One window at a time for a recipient and key; it is flushed exactly once, and
     what comes later opens the next. Re-entry does not apply to what is gathered.
     What is gathered is judged as any event is; the passage of the window is that
-    of its first event.
+    of its first event. Windows are reckoned from when events are received. When it
+    is due, the filter is asked of the latest event. Once released, a digest stays
+    as it is. An exception takes out those events that it would have stopped alone.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -1162,7 +1164,9 @@ class Digest(_message.Message):
 
     @_typing.final
     class Undo(_message.Message):
-        """An event that takes back others."""
+        """An event that takes back others, those that did not occur after it, whichever
+        comes first. Its recipients are named as the trigger's; not with a relation.
+        """
 
         DESCRIPTOR: _descriptor.Descriptor
 
@@ -1237,7 +1241,7 @@ class Digest(_message.Message):
         Its template sees `digest.count`, `digest.items` (`event` as it was, latest
         first), and `digest.groups`: by object, latest first, `object`, `count`,
         `actors` (`id`, and `event` of the latest), `actor_count`, `other_count`
-        (all but the first actor).
+        (all but the first actor). `event` is the latest.
         """
 
     def __init__(
