@@ -103,7 +103,7 @@ class Applier:
         *,
         coming: frozenset[str] = frozenset(),
     ) -> Done | None:
-        """Do something; what is refused is a fault, but not that what is coming is not there yet."""
+        """Do something; what is refused is a fault, but not that something `coming` is missing."""
         try:
             return await do(document)
         except grpc.aio.AioRpcError as error:
