@@ -642,6 +642,10 @@ async def test_a_forgotten_person_leaves_nothing_behind(house: House) -> None:
         "enrollments": 2,
         "decisions": 1,
         "entries": 0,
+        "assignments": 0,
+        "broadcasts": 0,
+        "digest_items": 0,
+        "presences": 0,
         "quarantined_events": 1,
         "enrollments_of_others": 0,
     }
