@@ -2,7 +2,7 @@
 
 import json
 from datetime import timedelta
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import pytest
 from beckon.profile.v1 import identity_service_pb2 as identity_pb
@@ -291,7 +291,8 @@ async def test_patches_by_the_thousand_are_told_of(watches: Watches) -> None:
         patches.append(patch)
 
     await watches.profiles.profiles.PatchProfiles(
-        profile_pb.PatchProfilesRequest(parent=WORKSPACE, patches=patches), None
+        profile_pb.PatchProfilesRequest(parent=WORKSPACE, patches=patches, request_id=str(uuid4())),
+        None,
     )
 
     assert sorted(await watches.changes(), key=str) == [

@@ -202,7 +202,7 @@ async def test_an_ignored_message_begins_the_next_when_its_time_is_over(house: H
 
 
 @pytest.mark.parametrize("early", [False, True])
-async def test_a_message_that_was_opened_was_not_ignored(house: House, early: bool) -> None:  # noqa: FBT001 — a parameter of the test
+async def test_a_message_that_was_opened_was_not_ignored(house: House, early: bool) -> None:
     await house.launch(campaign(ignored("message_opened", 3600)))
     sent = an_event("message_sent", delivery="d1", campaign="first", at=NOW, id="sent")
     seen = an_event(
