@@ -13,14 +13,14 @@ NeurIPS 2022 (arXiv:2011.03567).
 *Winner.* Where the message makes no difference, arms have nothing to do with who converts and
 when, so each next person of two arms who converts is of the one with the probability of its share
 of the weights: the same paper's test of time-inhomogeneous conversions. That holds while others
-have yet to convert, for rates of any size, and for whatever the hour or the season does to them. The
-e-value of "this arm converts better" is a mixture of likelihood ratios over lifts from 1 % to
+have yet to convert, for rates of any size, and for whatever the hour or the season does to them.
+The e-value of "this arm converts better" is a mixture of likelihood ratios over lifts from 1 % to
 fourfold (H. Robbins, Statistical methods related to the law of the iterated logarithm, 1970); each
 is a supermartingale also where the arm converts worse. To beat every other arm each of them must be
 beaten, and any of k arms might win by chance: each pair is asked for k times the evidence.
 
-Of each salt and set of weights that a campaign has had, people are counted apart and the evidence is
-multiplied. Goals are asked one by one.
+Of each salt and set of weights that a campaign has had, people are counted apart and the evidence
+is multiplied. Goals are asked one by one.
 """
 
 from collections import defaultdict
