@@ -260,6 +260,27 @@ async def test_erased_people_leave_no_arm_and_no_goal(house: House) -> None:
     assert left == 0
 
 
+async def test_who_is_held_out_of_the_workspace_gets_only_what_ignores_that(house: House) -> None:
+    async with house.database.connection() as connection:
+        await connection.execute(
+            "INSERT INTO settings (workspace, time_zone, holdout_percent, holdout_salt, revision,"
+            " update_time) VALUES ('acme', '', 50, '', 1, now())"
+        )
+        await connection.execute("UPDATE catalogue SET version = version + 1")
+    await house.launch(a_campaign())
+    await house.launch(a_campaign(ignores_holdout=True), "confirmation")
+    people = [f"p{number}" for number in range(20)]
+
+    await house.append(*(an_event(profile=one) for one in people))
+    await house.work()
+
+    gates = [(await house.decided(one, campaign=CART))[0].gates[-1] for one in people]
+    out = [gate for gate in gates if gate.name == "holdout"]
+    assert 0 < len(out) < len(people)
+    assert {gate.detail for gate in out} == {"workspace holdout of 50 %"}
+    assert len(house.out) == len(people) + len(people) - len(out)
+
+
 @pytest.mark.parametrize(
     ("change", "field"),
     [
