@@ -29,6 +29,19 @@ webhook:
 """
 
 
+PLACES = """\
+kind: Settings
+time_zone: Europe/Lisbon
+holdout_percent: 5
+---
+kind: Region
+id: porto
+circle:
+  center: {latitude: 41.15, longitude: -8.61}
+  radius_m: 500
+"""
+
+
 def filled(number: int, value: float) -> dict[str, object]:
     return {
         "event_id": f"cart-{number}",
@@ -118,3 +131,17 @@ def test_why_somebody_got_nothing_is_told(beckon: Beckon, tmp_path: Path) -> Non
     assert "✗ filter" in refused
     assert "no cart_filled was heard of her" in silent
     assert unknown["summary"].endswith("there is no such campaign")
+
+
+def test_settings_and_regions_are_files_too(beckon: Beckon, tmp_path: Path) -> None:
+    file = manifest(tmp_path, PLACES)
+
+    applied = beckon("apply", file).stdout
+    again = beckon("plan", file, code=0).stdout
+    Path(file).write_text(PLACES.replace("holdout_percent: 5\n", ""))
+    plan = beckon("plan", file, code=2).stdout
+
+    assert "created   Region porto" in applied
+    assert "Settings (time_zone, holdout_percent)" in applied
+    assert "2 as they are" in again
+    assert "-holdout_percent: 5" in plan
