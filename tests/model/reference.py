@@ -89,7 +89,9 @@ class Reference:
                     if one.wake is None and not one.over:
                         one.wake = max(one.due, self.now)
             case "zone":
-                self.zones[step.who] = (self.now, step.word)
+                # What she says already is no news.
+                if self.zones[step.who][1] != step.word:
+                    self.zones[step.who] = (self.now, step.word)
             case "merge":
                 self.merge(step.who, step.word)
             case "again":
@@ -217,6 +219,9 @@ class Reference:
         if (rules.ends and self.now >= rules.ends) or self.now >= expires:
             one.over = True
             return
+        if self.missed(one):
+            one.over = True
+            return
         if rules.local_time and not one.gathers:
             due = self.shown_to_her(one)
             if due > self.now:
@@ -255,6 +260,20 @@ class Reference:
         self.sent.append(Sent(self.now, one.who, one.step.id, one.variant, count))
 
     # What is asked.
+
+    def missed(self, one: Waiting) -> bool:
+        """Say whether she did what stops it before her message waited.
+
+        Of one id it is known by type and time alone; of several, what she did is looked up.
+        """
+        several = sum(name == one.who for name in self.names.values()) > 1
+        return (
+            several
+            and self.rules.stops_same
+            and any(
+                self.names[step.who] == one.who and self.stops(one, step) for step in self.heard
+            )
+        )
 
     def fits(self, step: Step) -> bool:
         return self.rules.filter_above is None or step.value > self.rules.filter_above
