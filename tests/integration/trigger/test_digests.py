@@ -13,6 +13,7 @@ from services.trigger.convert.times import to_timestamp
 from tests.integration.trigger.digests import a_like, a_message, an_unlike, ids, likes, told
 from tests.integration.trigger.house import House, an_event
 from tests.integration.trigger.peers import Known
+from tests.integration.trigger.test_broadcasts import a_fan_out, go, people
 
 
 async def test_what_is_gathered_is_told_together_when_the_window_ends(house: House) -> None:
@@ -267,3 +268,20 @@ async def test_every_gathered_event_is_found_in_its_window(house: House) -> None
 
     assert (decision.state, decision.item_count) == (Decision.STATE_WAITING, 2)
     assert decision == await house.decision("a")
+
+
+async def test_what_is_told_to_all_followers_is_gathered_for_each(house: House) -> None:
+    house.memory.watches.related["workspaces/acme/profiles/bob"] = people(house, 3)
+    fan_out = a_fan_out()
+    fan_out.digest.fixed.FromTimedelta(timedelta(minutes=10))
+    await house.launch(fan_out)
+    for name in ("first", "second"):
+        await house.append(an_event("posted", profile="bob", id=name))
+        await house.work()
+        await go(house)
+        house.clock.advance(minutes=1)
+    house.clock.advance(minutes=10)
+    await go(house)
+
+    assert [ids(one) for one in house.out] == [["second", "first"]] * 3
+    assert len({one.profile for one in house.out}) == 3
