@@ -1,7 +1,7 @@
 """Makes sure that the published schema is that of the protos, and that the examples keep to it."""
 
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import pytest
 import yaml
@@ -16,7 +16,7 @@ EXAMPLES = sorted((ROOT / "examples").glob("*/*.yaml"))
 class Editor(yaml.SafeLoader):
     """Reads YAML as editors do, by its version 1.2, which knows no times."""
 
-    yaml_implicit_resolvers: ClassVar = {
+    yaml_implicit_resolvers = {  # noqa: RUF012 — PyYAML reads it from the class
         first: [one for one in resolvers if one[0] != "tag:yaml.org,2002:timestamp"]
         for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
     }
