@@ -108,7 +108,7 @@ def with_crossing(plan: Plan, crossing: RegionCrossing) -> Plan:
 def _leaves(dwell: timedelta) -> Predicate:
     """Return whether an event tells that somebody left a region before she had been in it long."""
 
-    def judge(event: Occurrence, person: Person, trigger: Occurrence | None, now: datetime) -> Seen:
+    def judge(event: Occurrence, _: Person, trigger: Occurrence | None, _now: datetime) -> Seen:
         assert trigger is not None  # it is an exception
         same = event.properties.get("region") == trigger.properties.get("region")
         early = event.occur_time < trigger.occur_time + dwell
