@@ -52,6 +52,7 @@ from services.trigger.rules import (
     unite,
     walk,
 )
+from services.trigger.rules.pacing import asks_for_slot, at_slot, interval_of
 from services.trigger.rules.schedules import PLANNED_TIME
 from simulator.catalogue import Catalogue
 from simulator.crowds import Crowds
@@ -109,6 +110,7 @@ class Engine:
         self._presences: dict[tuple[str, str], Presence] = {}
         self._launched: dict[str, datetime] = {}
         self._planned: dict[str, datetime] = {}
+        self._slots: dict[str, datetime] = {}
         self._history: list[Occurrence] = []
         self._news: deque[News] = deque()
         self._numbers = count(1)
@@ -423,12 +425,23 @@ class Engine:
             missed = self._missed(plan, passage, person)
             verdict = stopped_meanwhile(plan, passage, missed, person, now=self.now) or verdict
         match verdict:
-            case Release(after) | WaitOn(after):
+            case Release(after):
+                self._changed(self._paced(plan, passage, after))
+            case WaitOn(after):
                 self._changed(after)
             case Hold():
                 self._passages.put(replace(passage, wake_time=None))
             case Exit(gates):
                 self._changed(replace(passage, state=EnrollmentState.EXITED, gates=gates))
+
+    def _paced(self, plan: Plan | None, before: Enrollment, released: Enrollment) -> Enrollment:
+        """Return the passage with its slot, where its campaign may only send so many a minute."""
+        if plan is None or not asks_for_slot(plan, before, now=self.now):
+            return released
+        last = self._slots.get(plan.campaign)
+        slot = self.now if last is None else max(self.now, last + interval_of(plan))
+        self._slots[plan.campaign] = slot
+        return at_slot(before, released, slot, self.now)
 
     def _missed(self, plan: Plan, passage: Enrollment, person: Person) -> list[Occurrence]:
         if not asks_for_events(plan, passage, person):

@@ -89,8 +89,9 @@ class Reference:
                     if one.wake is None and not one.over:
                         one.wake = max(one.due, self.now)
             case "zone":
-                # What she says already is no news.
-                if self.zones[step.who][1] != step.word:
+                # What she says already, under this id and on the whole, is no news.
+                told = self.zone(self.names[step.who]).key
+                if (self.zones[step.who][1], told) != (step.word, step.word):
                     self.zones[step.who] = (self.now, step.word)
             case "merge":
                 self.merge(step.who, step.word)

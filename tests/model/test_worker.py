@@ -96,9 +96,7 @@ async def happen(house: House, step: Step) -> None:
         case "pause":
             await house.campaigns.PauseCampaign(campaign_pb.PauseCampaignRequest(name=NAME), None)
         case "launch":
-            await house.campaigns.LaunchCampaign(
-                campaign_pb.LaunchCampaignRequest(name=NAME), None
-            )
+            await house.campaigns.LaunchCampaign(campaign_pb.LaunchCampaignRequest(name=NAME), None)
         case "zone":
             house.memory.profile.profiles[name_of(step.who)].time_zone = step.word
         case "again":
