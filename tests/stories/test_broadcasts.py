@@ -71,6 +71,12 @@ async def test_a_segment_hears_the_news_once_and_the_account_closes(world: World
     assert dict(found.account.suppressed) == {"filter": 1}
 
 
+def _edge(world: World, one: str, kind: str, other: str) -> relation_pb.Relation:
+    edge = relation_pb.Relation(kind=kind, to=world.name("profiles", other))
+    setattr(edge, "from", world.name("profiles", one))
+    return edge
+
+
 async def test_all_followers_hear_of_it_but_not_who_blocks_and_not_who_did_it(
     world: World,
 ) -> None:
@@ -81,15 +87,7 @@ async def test_all_followers_hear_of_it_but_not_who_blocks_and_not_who_did_it(
     await relations.BatchPutRelations(
         relation_pb.BatchPutRelationsRequest(
             parent=world.parent,
-            relations=[
-                relation_pb.Relation(
-                    **{"from": world.name("profiles", one)},
-                    kind=kind,
-                    to=world.name("profiles", other),
-                )
-                for one, kind, other in edges
-                if one != other
-            ],
+            relations=[_edge(world, *one) for one in edges if one[0] != one[2]],
         )
     )
     recipient = pb.Recipient(relation=pb.Recipient.Relation(kind="follows"))

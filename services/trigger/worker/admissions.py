@@ -235,7 +235,8 @@ def _admitted(
     known: Known,
 ) -> list[Admitted]:
     """Return what came of each candidate, by what the ledger has written of them."""
-    before = {(one.key, one.event.uid) for one in (*known.passages, *known.digests.items)}
+    before = {(one.key, one.event.uid) for one in known.passages}
+    before |= {(one.key, one.event.uid) for one in known.digests.items}
     now_refused = {(one.key, one.event.uid): one.gates for one in ledger.effects().refusals}
     admitted: list[Admitted] = []
     for one in some:

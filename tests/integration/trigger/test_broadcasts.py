@@ -2,15 +2,16 @@
 
 import asyncio
 from collections import Counter
+from contextlib import suppress
 from typing import Any
 
-import grpc
 import pytest
 from beckon.trigger.v1 import broadcast_service_pb2 as pb
 from beckon.trigger.v1 import campaign_service_pb2 as campaign_pb
 from beckon.trigger.v1.campaign_service_pb2 import Audience, Campaign, Recipient, Schedule, Trigger
+from google.protobuf.field_mask_pb2 import FieldMask
 
-from mesh.errors import MeshError
+from mesh.errors import Unavailable
 from mesh.pages import PageTokens
 from services.trigger.servicer import BroadcastServicer
 from services.trigger.store import BroadcastStore
@@ -189,10 +190,8 @@ async def test_a_stream_that_breaks_off_is_resumed_behind_the_last_page(house: H
     for _ in range(3):
         house.memory.faults.refuse("StreamAudience")
         house.clock.advance(seconds=31)
-        try:
+        with suppress(Unavailable):
             await house.worker.broadcasts.run_once(house.stopping)
-        except MeshError as error:
-            assert error.code is grpc.StatusCode.UNAVAILABLE
 
     await close(house)
 
@@ -284,7 +283,8 @@ async def test_another_schedule_moves_the_planned_time(house: House) -> None:
     made.trigger.schedule.date_time = "2026-03-05T13:00"
     made.ClearField("etag")
     await house.campaigns.UpdateCampaign(
-        campaign_pb.UpdateCampaignRequest(campaign=made, update_mask={"paths": ["trigger"]}), None
+        campaign_pb.UpdateCampaignRequest(campaign=made, update_mask=FieldMask(paths=["trigger"])),
+        None,
     )
     await house.worker.catalogues.reload()
     await house.worker.broadcasts.plan()
