@@ -140,8 +140,10 @@ class Plan:
     @property
     def by_her_clock(self) -> bool:
         """Whether what the recipient's clock shows decides when the message is due."""
-        return self.timing.local_time is not None or self.date is not None or (
-            self.schedule is not None and self.schedule.recipient_time
+        return (
+            self.timing.local_time is not None
+            or self.date is not None
+            or (self.schedule is not None and self.schedule.recipient_time)
         )
 
     @property

@@ -106,16 +106,23 @@ def concerns_of(
                     concerns.ask(event.workspace, one, person)
                     concerns.keys.add(key)
                     concerns.guarded.add(key)
-        for plan in book.undone_by(event):
-            for one in named_by(plan, event).ids:
-                person = people[event.workspace, one] if plan.elsewhere else item.actor
-                key = plan.key(person.profile)
-                ask_of_undo(concerns.digests, plan, event, key)
-                concerns.keys.add(key)
-                if plan.elsewhere:
-                    concerns.ask(event.workspace, one, person)
-                    concerns.guarded.add(key)
+        _ask_of_undoing(concerns, book, item, people)
     return concerns
+
+
+def _ask_of_undoing(
+    concerns: Concerns, book: Book, item: Item, people: Mapping[Someone, Person]
+) -> None:
+    event = item.occurrence
+    for plan in book.undone_by(event):
+        for one in named_by(plan, event).ids:
+            person = people[event.workspace, one] if plan.elsewhere else item.actor
+            key = plan.key(person.profile)
+            ask_of_undo(concerns.digests, plan, event, key)
+            concerns.keys.add(key)
+            if plan.elsewhere:
+                concerns.ask(event.workspace, one, person)
+                concerns.guarded.add(key)
 
 
 def renamed(

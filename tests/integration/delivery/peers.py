@@ -86,6 +86,9 @@ class Throttle(throttle_rpc.ThrottleServiceServicer):
         await self.plan.strike(context, after=True)
         return throttle_pb.SettleSendsResponse()
 
+    async def ExplainSend(self, request: object, context: object) -> Any:
+        raise NotImplementedError
+
 
 class Ingest(ingest_rpc.IngestServiceServicer):
     """Remembers events; the same id with other content is refused, as at the real door."""

@@ -48,7 +48,7 @@ def a_message(template: str = "weekly") -> pb.Message:
     )
 
 
-def a_like(by: str, photo: str = "p1", *, owner: str = "ana", **more: Any) -> Event:
+def a_like(by: str, photo: str = "p1", *, owner: str | list[str] = "ana", **more: Any) -> Event:
     """Return the event that somebody likes a photo."""
     return an_event("photo_liked", profile=by, photo=photo, owner=owner, **more)
 

@@ -417,7 +417,8 @@ class MemoryDelivery(
         id_ = UUID(request.name.rpartition("/")[2]).bytes
         if id_ not in self.created:
             await context.abort(grpc.StatusCode.NOT_FOUND, "gone")
-        state = delivery_pb.Delivery.STATE_FAILED if id_ in self.failed else None
+        failed = self.created[id_].profile in self.failed
+        state = delivery_pb.Delivery.STATE_FAILED if failed else None
         return delivery_pb.Delivery(
             name=request.name,
             state=state or delivery_pb.Delivery.STATE_SENT,

@@ -280,14 +280,16 @@ async def test_who_is_united_keeps_the_plan_of_the_date_that_stays(house: House)
     house.memory.profile.unite("ana", "phone")
     known(house, "2026-03-11T12:00:00Z", "phone")
 
-    await house.append(an_event(
+    await house.append(
+        an_event(
             "profile_merged",
             merge="m",
             into="ana",
             member_ids=["ana", "phone"],
             moved_ids=["phone"],
             version=1,
-        ))
+        )
+    )
     await house.work()
     house.clock.advance(days=10)
     await house.work()

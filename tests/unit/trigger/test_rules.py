@@ -4,6 +4,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
+import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
@@ -25,6 +26,7 @@ from services.trigger.model import (
     Seen,
     Suppressed,
     Timing,
+    WaitOn,
 )
 from services.trigger.rules import (
     Ledger,
@@ -265,6 +267,8 @@ def test_a_message_goes_out_only_while_all_holds_that_held(
             assert state is CampaignState.ACTIVE
             assert not over
             assert released.expire_time == NOW + timedelta(seconds=expires)
+        case WaitOn():
+            pytest.fail("it asks for no time of day")
         case Exit(gates):
             assert over or state in (CampaignState.DRAFT, CampaignState.ARCHIVED)
             assert not gates[-1].passed
