@@ -291,12 +291,15 @@ def begin(
     match verdict:
         case Enter(enrollment):
             assert person is not None, "nobody enters"
-            if enrollment.digest_key is not None and plan.digest is not None:
-                _gather(ledger, plan, plan.digest, replace(enrollment, broadcast=broadcast), person)
+            passage = enrollment
+            if broadcast is not None:
+                passage = replace(enrollment, broadcast=broadcast)
+            if passage.digest_key is not None and plan.digest is not None:
+                _gather(ledger, plan, plan.digest, passage, person)
                 return
-            ledger.begin(plan, replace(enrollment, broadcast=broadcast), person)
+            ledger.begin(plan, passage, person)
         case Refuse(refusal):
-            ledger.refuse(replace(refusal, broadcast=broadcast))
+            ledger.refuse(refusal if broadcast is None else replace(refusal, broadcast=broadcast))
 
 
 def _gather(

@@ -101,7 +101,9 @@ def judge_trigger(
         now=now,
         at_once=not gathers,
     )
-    entered = replace(entered, reentry_key=reentry_key_of(plan, event))
+    if plan.reentry_property:
+        # Copying a passage costs more than judging it.
+        entered = replace(entered, reentry_key=reentry_key_of(plan, event))
     entered = assign(plan, entered, person, earlier=arm, now=now)
     if plan.digest is not None and gathers and entered.state is EnrollmentState.WAITING:
         entered = replace(entered, digest_key=key_of(plan.digest, event))

@@ -27,6 +27,8 @@ async def follow(items: Sequence[Item], catalogue: Catalogue, store: TurnStore) 
 
 def with_crossings(items: Sequence[Item], walked: Walk) -> list[Item]:
     """Return the events with what follows from each right behind it."""
+    if not walked.crossings:
+        return list(items)
     return [one for item in items for one in (item, *_crossings_of(item, walked))]
 
 
