@@ -45,10 +45,16 @@ _JUDGED = (
 _MOVED = f"profile = $4, member = CASE WHEN {_ORIGIN} = $4 THEN '' ELSE {_ORIGIN} END"
 # Passages of others that the people's events began, as the index has them.
 _BEGUN = "workspace = $1 AND actor = ANY($2::text[]) AND actor <> profile AND actor <> member"
-_TWICE = (
-    " EXISTS (SELECT 1 FROM enrollments AS o WHERE o.workspace = e.workspace AND o.profile = $4"
-    " AND o.campaign = e.campaign AND o.event_uid = e.event_uid)"
-)
+
+
+def _twice(table: str) -> str:
+    """Return whether what one event began for `e` stays, or moves, under another id."""
+    return (
+        f" EXISTS (SELECT 1 FROM {table} AS o WHERE o.workspace = e.workspace"
+        " AND o.profile = ANY($2::text[]) AND o.campaign = e.campaign"
+        " AND o.event_uid = e.event_uid AND (o.profile = $4 OR (o.profile < e.profile"
+        " AND coalesce(nullif(o.member, ''), o.profile) = ANY($3::text[]))))"
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -337,24 +343,25 @@ async def _move(
     arguments = (*people, identity.profile)
     await connection.execute(
         f"UPDATE enrollments AS e SET {_MOVED}, shard = $5, revision = revision + 1"
-        f" WHERE {_OF_PEOPLE} AND profile <> $4 AND NOT {_TWICE}",
+        f" WHERE {_OF_PEOPLE} AND profile <> $4 AND NOT {_twice('enrollments')}",
         *arguments,
         shard_of(identity.workspace, identity.profile),
-    )
-    # An event id that came under two ids, the second after it was forgotten: it had its passage.
-    await connection.execute(
-        f"DELETE FROM enrollments AS e WHERE {_OF_PEOPLE} AND profile <> $4 AND {_TWICE}",
-        *arguments,
     )
     await connection.execute(
         f"UPDATE decisions SET {_MOVED} WHERE {_OF_PEOPLE} AND profile <> $4", *arguments
     )
     await connection.execute(
-        f"UPDATE digest_undos AS u SET {_MOVED} WHERE {_OF_PEOPLE} AND profile <> $4"
-        " AND NOT EXISTS (SELECT 1 FROM digest_undos AS o WHERE o.workspace = u.workspace"
-        " AND o.profile = $4 AND o.campaign = u.campaign AND o.event_uid = u.event_uid)",
+        f"UPDATE digest_undos AS e SET {_MOVED}"
+        f" WHERE {_OF_PEOPLE} AND profile <> $4 AND NOT {_twice('digest_undos')}",
         *arguments,
     )
+    for table in ("enrollments", "digest_undos"):
+        # One event that came to several ids of hers, or again after it was forgotten: it is heard
+        # once.
+        await connection.execute(
+            f"DELETE FROM {table} AS e WHERE {_OF_PEOPLE} AND profile <> $4 AND {_twice(table)}",
+            *arguments,
+        )
     await connection.execute(
         "WITH gone AS (DELETE FROM entries"
         f" WHERE {_OF_PEOPLE} AND profile <> $4"

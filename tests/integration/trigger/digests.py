@@ -53,7 +53,7 @@ def a_like(by: str, photo: str = "p1", *, owner: str | list[str] = "ana", **more
     return an_event("photo_liked", profile=by, photo=photo, owner=owner, **more)
 
 
-def an_unlike(by: str, photo: str = "p1", *, owner: str = "ana", **more: Any) -> Event:
+def an_unlike(by: str, photo: str = "p1", *, owner: str | list[str] = "ana", **more: Any) -> Event:
     """Return the event that takes a like back."""
     return an_event("photo_unliked", profile=by, photo=photo, owner=owner, **more)
 
