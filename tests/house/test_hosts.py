@@ -69,11 +69,12 @@ def test_locks_hold_every_package_by_hash_and_nothing_by_address() -> None:
 
 
 def test_the_locks_agree_with_each_other() -> None:
-    versions: dict[str, set[str]] = {}
+    versions: dict[tuple[str, str], set[str]] = {}
     for lock in sorted((ROOT / "requirements").glob("*.txt")):
-        for name, version in re.findall(
-            r"^([\w.-]+)(?:\[\S*\])?==([^\s;]+)", lock.read_text(), re.MULTILINE
+        # A package that has left an old Python behind has a version for each.
+        for name, version, marker in re.findall(
+            r"^([\w.-]+)(?:\[\S*\])?==([^\s;]+)([^\\\n]*)", lock.read_text(), re.MULTILINE
         ):
-            versions.setdefault(name, set()).add(version)
+            versions.setdefault((name, marker.strip()), set()).add(version)
 
     assert {name: found for name, found in versions.items() if len(found) > 1} == {}
