@@ -230,6 +230,22 @@ class BroadcastStore:
             )
         return None if row is None else broadcast_of(row)
 
+    async def forget(self, before: datetime, *, limit: int) -> int:
+        """Delete broadcasts that ended `before`, at most so many; return how many.
+
+        The latest of a schedule stays: what is planned next is planned after it.
+        """
+        async with self.database.connection() as connection:
+            status = await connection.execute(
+                "DELETE FROM broadcasts WHERE ctid = ANY(ARRAY(SELECT ctid FROM broadcasts AS b"
+                " WHERE end_time < $1 AND (NOT planned OR EXISTS (SELECT FROM broadcasts AS o"
+                " WHERE o.workspace = b.workspace AND o.campaign = b.campaign AND o.planned"
+                f" AND o.state <> {_PLANNED} AND o.start_time > b.start_time)) LIMIT $2))",
+                before,
+                limit,
+            )
+        return int(status.split()[-1])
+
     async def page(
         self,
         workspace: str,
@@ -295,7 +311,7 @@ async def forget_actors(
         f" cursor = '', event_id = '', state = CASE WHEN state IN ({_PLANNED}, {_RUNNING})"
         f" THEN {_CANCELED} ELSE state END"
         " WHERE workspace = $1 AND NOT planned"
-        " AND (actor = ANY($2::text[]) OR member = ANY($2::text[]))",
+        " AND (actor = ANY($2::text[]) OR member <> '' AND member = ANY($2::text[]))",
         workspace,
         list(profiles),
     )

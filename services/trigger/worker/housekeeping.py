@@ -11,6 +11,7 @@ from mesh.eventlog import EventLog
 from mesh.postgres import Database
 from mesh.server import Stopping
 from services.trigger.store import (
+    BroadcastStore,
     EnrollmentStore,
     PositionStore,
     QuarantineStore,
@@ -23,9 +24,9 @@ from services.trigger.worker.watches import WatchSweep
 
 log = structlog.get_logger(__name__)
 
-# Small batches: nobody waits for their locks.
 # Ids of requests are remembered as long as those of events.
 _REQUESTS_KEPT = timedelta(days=7)
+# Small batches: nobody waits for their locks.
 _FORGET_MAX = 1000
 _WATCH_SECONDS = 5.0
 
@@ -61,6 +62,7 @@ class Housekeeping:
         self._clock = clock
         self._versions = VersionStore(database)
         self._regions = RegionStore(database)
+        self._broadcasts = BroadcastStore(database)
         self._retention = retention
         self._log_retention = log_retention
         self._every = every
@@ -100,6 +102,7 @@ class Housekeeping:
             self._watches.run_once,
             self._wake,
             self._forget,
+            self._forget_broadcasts,
             self._forget_undos,
             self._forget_presences,
             self._forget_replies,
@@ -122,6 +125,11 @@ class Housekeeping:
     async def _forget(self) -> None:
         before = self._clock.now() - self._retention
         while await self._enrollments.forget(before, limit=_FORGET_MAX):
+            pass
+
+    async def _forget_broadcasts(self) -> None:
+        before = self._clock.now() - self._retention
+        while await self._broadcasts.forget(before, limit=_FORGET_MAX):
             pass
 
     async def _forget_undos(self) -> None:

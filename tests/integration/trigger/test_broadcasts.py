@@ -398,3 +398,55 @@ async def test_a_property_may_name_several_and_each_is_told_once(house: House) -
 
     assert sorted(one.rpartition("/")[2] for one in recipients(house)) == ["ana", "ben", "cleo"]
     assert set(recipients(house).values()) == {1}
+
+
+async def test_ended_broadcasts_go_with_their_decisions_and_do_not_come_again(
+    house: House,
+) -> None:
+    names = people(house, 2)
+    await house.launch(a_broadcast())
+    await go(house)
+    house.clock.advance(seconds=31)
+    await go(house)
+    house.memory.watches.related["workspaces/acme/profiles/ana"] = names
+    await house.launch(a_fan_out(), "news")
+    await house.append(an_event("posted", profile="ana"))
+    await house.work()
+    await go(house)
+    house.clock.advance(seconds=31)
+    await go(house)
+
+    house.clock.advance(days=91)
+    await house.worker.housekeeping.sweep()
+    await go(house)
+
+    kept = await house.database.pool.fetch("SELECT campaign FROM broadcasts")
+    assert [row["campaign"] for row in kept] == ["cart"]
+    assert len(house.out) == 4
+
+
+async def test_of_daily_broadcasts_the_latest_is_kept(house: House) -> None:
+    people(house, 1)
+    await house.launch(a_broadcast(times={"cron": "0 9 * * *", "time_zone": "UTC"}))
+    for _ in range(3):
+        house.clock.advance(days=1)
+        await go(house)
+        house.clock.advance(seconds=31)
+        await go(house)
+
+    house.clock.advance(days=91)
+    await house.worker.housekeeping.sweep()
+
+    ended = "SELECT count(*) FROM broadcasts WHERE end_time IS NOT NULL"
+    assert await house.database.pool.fetchval(ended) == 1
+
+
+async def test_who_is_still_to_be_sent_is_found_without_a_look_at_the_others(house: House) -> None:
+    async with house.database.transaction() as connection:
+        await connection.execute("SET LOCAL enable_seqscan = off")
+        plan = await connection.fetch(
+            "EXPLAIN SELECT FROM enrollments WHERE broadcast = gen_random_uuid()"
+            " AND state IN (2, 3, 6)"
+        )
+
+    assert "enrollments_broadcast_open" in "".join(row[0] for row in plan)
