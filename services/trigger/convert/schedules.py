@@ -4,15 +4,15 @@ import warnings
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime, timedelta
+from functools import lru_cache
 
 from beckon.profile.v1.watch_service_pb2 import StreamAudienceRequest
 from beckon.trigger.v1.campaign_service_pb2 import Audience, Campaign, Recipient
 from beckon.trigger.v1.campaign_service_pb2 import Schedule as WireSchedule
 from cronsim import CronSim, CronSimError
-from dateutil.rrule import rrule, rrulestr
+from dateutil.rrule import DAILY, HOURLY, WEEKLY, rrule, rrulestr
 
 from mesh.errors import InvalidArgument, invalid_field
-from mesh.expressions import compile_expression
 from mesh.names import format_name, parse_name, workspace_of
 from services.trigger.model import Occurrence, Plan, RecipientKind, Schedule
 from services.trigger.rules import known_zone
@@ -26,6 +26,24 @@ _CRON_FIELDS = 5
 _LAST = datetime(9998, 1, 1)  # noqa: DTZ001 — civil
 _FREQUENCIES = frozenset({"YEARLY", "MONTHLY", "WEEKLY", "DAILY", "HOURLY"})
 _OFTEN = "goes out oftener than hourly"
+# What a rule may name, at most, and whether it may be counted from the end.
+_NUMBERS = {
+    "INTERVAL": (10_000, False),
+    "COUNT": (10_000, False),
+    "BYMONTH": (12, False),
+    "BYMONTHDAY": (31, True),
+    "BYYEARDAY": (366, True),
+    "BYWEEKNO": (53, True),
+    "BYSETPOS": (366, True),
+    "BYHOUR": (23, False),
+    "BYMINUTE": (59, False),
+}
+_DIGITS_MAX = 6
+# Days or hours that are looked at for one time: the years above of hours.
+_LOOKS_MAX = 120_000
+# Every second somebody asks what is next, and it is the same.
+_KEPT_MAX = 32
+_UNITS = {HOURLY: timedelta(hours=1), DAILY: timedelta(days=1), WEEKLY: timedelta(weeks=1)}
 
 
 def with_audience(plan: Plan, campaign: Campaign) -> Plan:
@@ -134,12 +152,10 @@ def _check_who(audience: Audience, workspace: str) -> None:
         raise invalid_field(field, "must be a segment, a filter or everyone", reason="required")
     if audience.segment:
         _check_workspace(audience.segment, workspace, f"{field}.segment")
-    if audience.filter:
-        try:
-            compile_expression(audience.filter)
-        except InvalidArgument as error:
-            message = f"does not compile: {error.message}"
-            raise invalid_field(f"{field}.filter", message, reason="cel") from None
+    if audience.HasField("filter") and not audience.filter:
+        # Whoever meant nobody would have everybody.
+        message = "is empty; all profiles are meant by everyone"
+        raise invalid_field(f"{field}.filter", message, reason="required")
 
 
 def _check_workspace(name: str, workspace: str, field: str) -> None:
@@ -167,20 +183,70 @@ def _recurrence(text: str, first: datetime) -> Callable[[datetime], datetime | N
         raise _bad_recurrence(_OFTEN)
     if frequency not in _FREQUENCIES:
         raise _bad_recurrence(f"FREQ must be one of {', '.join(sorted(_FREQUENCIES))}")
+    for name, value in parts.items():
+        _check_part(name, value)
     try:
         rule = rrulestr(text, dtstart=first)
-    except (ValueError, TypeError, KeyError) as error:
+        if not isinstance(rule, rrule):
+            raise _bad_recurrence("must be one rule")
+        _within(rule, first)
+    except (ValueError, TypeError, KeyError, IndexError, OverflowError) as error:
         raise _bad_recurrence(str(error)) from None
-    if not isinstance(rule, rrule):
-        raise _bad_recurrence("must be one rule")
+    except _Endless:
+        raise _bad_recurrence("comes to no second time for many years") from None
 
+    @lru_cache(maxsize=_KEPT_MAX)
     def again(after: datetime) -> datetime | None:
         # DTSTART is the first of a recurrence, whether the rule says so or not.
         if after < first:
             return first
-        return _within(rule, after)
+        try:
+            return _within(_nearer(rule, after), after)
+        except _Endless:
+            return None
 
     return again
+
+
+def _check_part(name: str, value: str) -> None:
+    """Refuse what the library would count on for ever, or take for something else."""
+    if name in ("BYSECOND", "BYEASTER"):
+        raise _bad_recurrence(f"{name} is not known here")
+    most, signed = _NUMBERS.get(name, (0, False))
+    if not most:
+        return
+    for one in value.split(","):
+        digits = one.lstrip("+-") if signed else one
+        known = digits.isascii() and digits.isdigit() and len(digits) < _DIGITS_MAX
+        least = 0 if name in ("BYHOUR", "BYMINUTE") else 1
+        if not known or not least <= int(digits) <= most:
+            raise _bad_recurrence(f"{name} {one} must be from {least} to {most}")
+
+
+class _Endless(Exception):
+    """A rule has looked at more days than anybody waits for."""
+
+
+class _Months(frozenset[int]):
+    """The months of a rule, asked of every day or hour that it looks at."""
+
+    left = _LOOKS_MAX
+
+    def __contains__(self, month: object) -> bool:
+        self.left -= 1
+        if self.left < 0:
+            raise _Endless
+        return super().__contains__(month)
+
+
+def _nearer(rule: rrule, after: datetime) -> rrule:
+    """Return a rule that comes to the same times from then on, and is there at once."""
+    unit = _UNITS.get(rule._freq)  # type: ignore[attr-defined] # noqa: SLF001 — it has no other name
+    if unit is None or rule._count is not None:  # type: ignore[attr-defined] # noqa: SLF001
+        return rule
+    step = unit * rule._interval  # type: ignore[attr-defined] # noqa: SLF001
+    start: datetime = rule._dtstart  # type: ignore[attr-defined] # noqa: SLF001
+    return rule.replace(dtstart=start + max((after - start) // step - 1, 0) * step)
 
 
 def _within(rule: rrule, after: datetime) -> datetime | None:
@@ -191,6 +257,9 @@ def _within(rule: rrule, after: datetime) -> datetime | None:
         horizon = min(after + _HORIZON, _LAST)
         ends = rule._until  # type: ignore[attr-defined] # noqa: SLF001 — it has no other name
         bounded = rule.replace(until=horizon if ends is None else min(ends, horizon))
+    # It heeds its end only when it has found something: a rule that finds nothing goes on to the
+    # year 9999, or for ever.
+    bounded._bymonth = _Months(bounded._bymonth or range(1, 13))  # type: ignore[attr-defined] # noqa: SLF001
     found = bounded.after(after)
     return None if found is None else found.replace(second=0, microsecond=0)
 

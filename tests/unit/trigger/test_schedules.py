@@ -7,6 +7,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 from beckon.trigger.v1.campaign_service_pb2 import Audience, Campaign, Schedule, Trigger
+from dateutil.rrule import rrulestr
 from hypothesis import example, given
 from hypothesis import strategies as st
 
@@ -200,10 +201,72 @@ def test_what_makes_no_times_is_refused_with_the_reason(times: dict[str, Any], s
     assert "campaign.trigger.schedule." in str(told)
 
 
-def test_a_rule_that_never_holds_ends_and_does_not_hang() -> None:
-    plan = scheduled(date_time="2026-02-01T09:00", recurrence="FREQ=DAILY;BYMONTH=2;BYMONTHDAY=30")
+@pytest.mark.parametrize(
+    "rule",
+    [
+        "FREQ=DAILY;INTERVAL=0",
+        "FREQ=DAILY;INTERVAL=-1",
+        "FREQ=YEARLY;INTERVAL=99999999999",
+        "FREQ=HOURLY;COUNT=999999999999",
+        "FREQ=DAILY;BYMONTH=13",
+        "FREQ=DAILY;BYWEEKNO=99",
+        "FREQ=DAILY;BYSECOND=30",
+        "FREQ=DAILY;BYMONTH=2;BYMONTHDAY=30",
+        "FREQ=HOURLY;BYMONTH=2;BYMONTHDAY=30",
+        "FREQ=HOURLY;BYSETPOS=366",
+        "FREQ=DAILY;INTERVAL=7;BYDAY=MO",
+        "FREQ=YEARLY;INTERVAL=4;BYMONTH=2;BYMONTHDAY=29",
+    ],
+)
+def test_a_rule_that_never_comes_again_is_refused_and_does_not_hang(rule: str) -> None:
+    with pytest.raises(InvalidArgument) as refused:
+        to_schedule(
+            Schedule(audience=EVERYONE, date_time="2026-02-01T09:00", recurrence=rule),
+        )
 
-    assert len(times(plan, 3)) == 1
+    assert refused.value.violations[0].field == "campaign.trigger.schedule.recurrence"
+
+
+@given(
+    frequency=st.sampled_from(["HOURLY", "DAILY", "WEEKLY", "MONTHLY", "YEARLY"]),
+    interval=st.integers(1, 9),
+    by=st.sampled_from(["", ";BYDAY=MO,FR", ";BYMONTH=3,4", ";BYHOUR=3,4,9", ";COUNT=30"]),
+    later=st.integers(0, 24 * 900),
+)
+def test_a_rule_comes_to_the_same_times_however_late_it_is_asked(
+    frequency: str, interval: int, by: str, later: int
+) -> None:
+    rule = f"FREQ={frequency};INTERVAL={interval}{by}"
+    first = datetime(2026, 2, 2, 9)  # noqa: DTZ001 — civil
+    after = first + timedelta(hours=later, minutes=30)
+    try:
+        times = to_schedule(
+            Schedule(audience=EVERYONE, date_time="2026-02-02T09:00", recurrence=rule)
+        )
+    except InvalidArgument:
+        return
+    assert times.again is not None
+
+    assert times.again(after) == rrulestr(rule, dtstart=first).after(after)
+
+
+def test_a_rule_of_long_ago_is_there_at_once() -> None:
+    times = to_schedule(
+        Schedule(audience=EVERYONE, date_time="1971-01-01T09:00", recurrence="FREQ=HOURLY")
+    )
+    assert times.again is not None
+
+    now = datetime(2026, 2, 2, 9)  # noqa: DTZ001 — civil
+    assert times.again(now) == now + timedelta(hours=1)
+
+
+def test_an_empty_filter_is_nobodys_audience() -> None:
+    campaign = Campaign(trigger=Trigger(schedule=Schedule(audience=Audience(filter=""))))
+
+    with pytest.raises(InvalidArgument) as refused:
+        check_audience(campaign, "acme")
+
+    assert refused.value.violations[0].field == "campaign.trigger.schedule.audience.filter"
 
 
 def test_an_audience_of_another_workspace_is_refused() -> None:
