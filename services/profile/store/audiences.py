@@ -4,7 +4,7 @@ By the ids that people go by, in their order: who is united or parted on the way
 a name that the walk has passed or has yet to come to.
 """
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterable, Sequence
 from typing import NamedTuple
 
 import asyncpg
@@ -88,7 +88,7 @@ class Audiences:
             ids = [one[0] for one in rows]
             if ids:
                 place = Place(id=ids[-1])
-                yield Step(await self._stand(workspace, dict.fromkeys(ids, ""), now_us), place)
+                yield Step(await self._known(workspace, ids, now_us), place)
             if len(ids) < STEP_MAX:
                 return
 
@@ -111,7 +111,7 @@ SELECT p.profile_id, p.merged_into = '' AND ({condition}) IS TRUE FROM (
             for at in range(0, len(passing), STEP_MAX):
                 some = passing[at : at + STEP_MAX]
                 place = Place(id=some[-1])
-                yield Step(await self._stand(workspace, dict.fromkeys(some, ""), now_us), place)
+                yield Step(await self._known(workspace, some, now_us), place)
             if len(rows) < asked_max:
                 return
             place = Place(id=rows[-1][0])
@@ -122,19 +122,25 @@ SELECT p.profile_id, p.merged_into = '' AND ({condition}) IS TRUE FROM (
         """Go through those who are related to one person."""
         steps = self._related.follow(key, walk, wanted, now_us=now_us, place=place, chunk=STEP_MAX)
         async for step in steps:
-            relations = {one.profile_id: one.attributes for one in step.found}
-            yield Step(await self._stand(key[0], relations, now_us), Place(*step.place))
+            if not step.found:
+                yield Step([], Place(*step.place))
+                continue
+            relations = {(key[0], one.profile_id): one.attributes for one in step.found}
+            known = await persons.read(self._database, relations.keys())
+            # Also who is known by relations only.
+            people = [(known.get(one) or Person(one), said) for one, said in relations.items()]
+            yield Step(await self._stand(people, now_us), Place(*step.place))
 
-    async def _stand(
-        self, workspace: str, relations: Mapping[str, str], now_us: int
-    ) -> list[Found]:
-        """Return how the people stand, each once; also who is known by relations only."""
-        if not relations:
-            return []
-        known = await persons.read(self._database, [(workspace, one) for one in relations])
+    async def _known(self, workspace: str, ids: Sequence[str], now_us: int) -> list[Found]:
+        """Return how those stand whom there still is: others were erased since they were found."""
+        keys = [(workspace, one) for one in ids]
+        known = await persons.read(self._database, keys)
+        return await self._stand([(known[one], "") for one in keys if one in known], now_us)
+
+    async def _stand(self, found: Iterable[tuple[Person, str]], now_us: int) -> list[Found]:
+        """Return how people stand, each once, with the attributes of their relations."""
         people: dict[PersonKey, tuple[Person, str]] = {}
-        for profile_id, relation in relations.items():
-            person = known.get((workspace, profile_id)) or Person((workspace, profile_id))
+        for person, relation in found:
             people.setdefault(person.key, (person, relation))
         zones = {key: one.profile.facts.time_zone for key, (one, _) in people.items()}
         async with self._database.connection() as db:

@@ -113,6 +113,21 @@ async def test_members_of_a_segment_stream(profiles: Profiles) -> None:
     assert ids(parts) == ["ana", "cleo"]
 
 
+async def test_who_was_erased_since_she_was_found_is_left_out(profiles: Profiles) -> None:
+    segments = Segments(profiles)
+    await segments.update("ana", plan="gold")
+    await segments.made("gold", 'profile.attributes.plan == "gold"')
+    # As the walk sees them when the erasure is committed behind its look.
+    await profiles.fetch(
+        "INSERT INTO segment_members (workspace, person_id, segment_key, member, transition,"
+        " enter_us, exit_us) SELECT workspace, 'gone', segment_key, true, 1, 0, 0 FROM segments"
+    )
+
+    parts = await streamed(profiles, ask(segment=f"{WORKSPACE}/segments/gold"))
+
+    assert ids(parts) == ["ana"]
+
+
 async def test_a_segment_that_is_built_tells_so(profiles: Profiles) -> None:
     segments = Segments(profiles)
     await segments.create("gold", 'profile.attributes.plan == "gold"')

@@ -67,7 +67,8 @@ class SetWatchesRequest(_message.Message):
     @_builtins.property
     def attributes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Attribute keys of which every change becomes an event `attribute_changed`
-        with the properties `attribute`, `from` and `to`. At most 1,000.
+        with the properties `attribute`, `from` and `to`; a value that is not set,
+        or longer than 12,000 bytes of JSON, is absent. At most 1,000.
         """
 
     @_builtins.property
@@ -171,7 +172,9 @@ class StreamAudienceRequest(_message.Message):
     everyone: _builtins.bool
     """All of the workspace."""
     cursor: _builtins.str
-    """Of the last answer received; to resume. Empty: from the first."""
+    """Of the last answer received, to resume with the same `parent` and `who`;
+    others are `INVALID_ARGUMENT`. Empty: from the first.
+    """
     @_builtins.property
     def related(self) -> Global___StreamAudienceRequest.Related:
         """Who is related to somebody."""

@@ -54,17 +54,24 @@ class WatchServiceServicer(object):
     """
 
     def SetWatches(self, request, context):
-        """Sets all that is watched in a workspace. Every write that is committed
-        after the answer is heard. Idempotent; an older `version` than the one in
-        force changes nothing.
+        """Sets all that is watched in a workspace. Every write that begins after the
+        answer is told of; one that is under way may be. Idempotent; an older
+        `version` than the one in force changes nothing, and the same one sets what
+        it says. A filter that does not compile is `INVALID_ARGUMENT`, and then
+        nothing is set.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def StreamAudience(self, request, context):
-        """Streams people with how they stand now, by profile id, each person once,
-        until the last. Resumed from `cursor`.
+        """Streams people with how they stand when they are come to, by profile id,
+        until the last; members of a segment and the outcome of a filter are looked
+        up anew for every few hundred. Each person comes once; who is united or
+        parted meanwhile may come under each of her names or, when the one that
+        stays was passed before she belonged to the audience, not at all. Relative
+        times of filters and traits are as of the beginning of the stream. Has no
+        time limit of its own, and holds nothing between two answers.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

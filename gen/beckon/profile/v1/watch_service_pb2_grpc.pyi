@@ -38,13 +38,20 @@ class WatchServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> WatchServiceAsyncStub: ...
     SetWatches: _grpc.UnaryUnaryMultiCallable[_watch_service_pb2.SetWatchesRequest, _watch_service_pb2.SetWatchesResponse]
-    """Sets all that is watched in a workspace. Every write that is committed
-    after the answer is heard. Idempotent; an older `version` than the one in
-    force changes nothing.
+    """Sets all that is watched in a workspace. Every write that begins after the
+    answer is told of; one that is under way may be. Idempotent; an older
+    `version` than the one in force changes nothing, and the same one sets what
+    it says. A filter that does not compile is `INVALID_ARGUMENT`, and then
+    nothing is set.
     """
     StreamAudience: _grpc.UnaryStreamMultiCallable[_watch_service_pb2.StreamAudienceRequest, _watch_service_pb2.StreamAudienceResponse]
-    """Streams people with how they stand now, by profile id, each person once,
-    until the last. Resumed from `cursor`.
+    """Streams people with how they stand when they are come to, by profile id,
+    until the last; members of a segment and the outcome of a filter are looked
+    up anew for every few hundred. Each person comes once; who is united or
+    parted meanwhile may come under each of her names or, when the one that
+    stays was passed before she belonged to the audience, not at all. Relative
+    times of filters and traits are as of the beginning of the stream. Has no
+    time limit of its own, and holds nothing between two answers.
     """
 
 @_typing.type_check_only
@@ -55,13 +62,20 @@ class WatchServiceAsyncStub(WatchServiceStub):
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     SetWatches: _aio.UnaryUnaryMultiCallable[_watch_service_pb2.SetWatchesRequest, _watch_service_pb2.SetWatchesResponse]  # type: ignore[assignment]
-    """Sets all that is watched in a workspace. Every write that is committed
-    after the answer is heard. Idempotent; an older `version` than the one in
-    force changes nothing.
+    """Sets all that is watched in a workspace. Every write that begins after the
+    answer is told of; one that is under way may be. Idempotent; an older
+    `version` than the one in force changes nothing, and the same one sets what
+    it says. A filter that does not compile is `INVALID_ARGUMENT`, and then
+    nothing is set.
     """
     StreamAudience: _aio.UnaryStreamMultiCallable[_watch_service_pb2.StreamAudienceRequest, _watch_service_pb2.StreamAudienceResponse]  # type: ignore[assignment]
-    """Streams people with how they stand now, by profile id, each person once,
-    until the last. Resumed from `cursor`.
+    """Streams people with how they stand when they are come to, by profile id,
+    until the last; members of a segment and the outcome of a filter are looked
+    up anew for every few hundred. Each person comes once; who is united or
+    parted meanwhile may come under each of her names or, when the one that
+    stays was passed before she belonged to the audience, not at all. Relative
+    times of filters and traits are as of the beginning of the stream. Has no
+    time limit of its own, and holds nothing between two answers.
     """
 
 class WatchServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -75,9 +89,11 @@ class WatchServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _watch_service_pb2.SetWatchesRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_watch_service_pb2.SetWatchesResponse, _abc.Awaitable[_watch_service_pb2.SetWatchesResponse]]:
-        """Sets all that is watched in a workspace. Every write that is committed
-        after the answer is heard. Idempotent; an older `version` than the one in
-        force changes nothing.
+        """Sets all that is watched in a workspace. Every write that begins after the
+        answer is told of; one that is under way may be. Idempotent; an older
+        `version` than the one in force changes nothing, and the same one sets what
+        it says. A filter that does not compile is `INVALID_ARGUMENT`, and then
+        nothing is set.
         """
 
     @_abc_1.abstractmethod
@@ -86,8 +102,13 @@ class WatchServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _watch_service_pb2.StreamAudienceRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_watch_service_pb2.StreamAudienceResponse], _abc.AsyncIterator[_watch_service_pb2.StreamAudienceResponse]]:
-        """Streams people with how they stand now, by profile id, each person once,
-        until the last. Resumed from `cursor`.
+        """Streams people with how they stand when they are come to, by profile id,
+        until the last; members of a segment and the outcome of a filter are looked
+        up anew for every few hundred. Each person comes once; who is united or
+        parted meanwhile may come under each of her names or, when the one that
+        stays was passed before she belonged to the audience, not at all. Relative
+        times of filters and traits are as of the beginning of the stream. Has no
+        time limit of its own, and holds nothing between two answers.
         """
 
 def add_WatchServiceServicer_to_server(servicer: WatchServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
