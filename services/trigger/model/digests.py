@@ -79,6 +79,8 @@ class DigestItem:
     removed: str = ""
     """What took it out again; empty: nothing did."""
     remove_time: datetime | None = None
+    broadcast: UUID | None = None
+    """To which it belongs, when it was told to many."""
 
     @property
     def origin(self) -> str:

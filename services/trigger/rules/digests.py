@@ -164,6 +164,7 @@ def gather(
         actor=_text(event, digest.actor_property) or event.profile,
         object=_text(event, digest.object_property),
         member=new.member,
+        broadcast=new.broadcast,
     )
     for known in records.undos(item.key):
         # At the same instant the order of the log decides: the undoing came before.
@@ -426,6 +427,7 @@ def regroup(
                 key=item.key,
                 event=item.event,
                 member=item.member,
+                broadcast=item.broadcast,
                 entry_time=item.event.occur_time,
                 decide_time=now,
                 revision=0,

@@ -41,7 +41,8 @@ INSERT INTO broadcasts ({_COLUMNS})
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18)
 ON CONFLICT DO NOTHING
 """
-# The last gate is the one that refused.
+# The last gate is the one that refused. What joined the digest of an earlier event has no passage
+# of its own.
 _LAST_GATE = "convert_from(gates, 'UTF8')::jsonb -> -1 ->> 0"
 _TALLY = f"""
 SELECT '' AS gate, count(*) AS audience,
@@ -52,6 +53,11 @@ SELECT {_LAST_GATE}, count(*), 0 FROM enrollments
 WHERE broadcast = $1 AND state = {int(EnrollmentState.EXITED)} GROUP BY 1
 UNION ALL
 SELECT {_LAST_GATE}, count(*), 0 FROM decisions WHERE broadcast = $1 GROUP BY 1
+UNION ALL
+SELECT 'digest', count(*), 0 FROM digest_items AS i
+WHERE broadcast = $1 AND NOT EXISTS (SELECT FROM enrollments AS e
+    WHERE e.workspace = i.workspace AND e.profile = i.profile AND e.campaign = i.campaign
+        AND e.event_uid = i.event_uid)
 """
 
 

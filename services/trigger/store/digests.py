@@ -46,6 +46,7 @@ _COLUMNS = (
     "object",
     "removed",
     "remove_time",
+    "broadcast",
 )
 _properties = msgspec.json.Decoder(dict[str, Any])
 
@@ -219,6 +220,7 @@ async def insert_items(connection: Connection, items: Sequence[DigestItem]) -> N
                 one.object,
                 one.removed,
                 one.remove_time,
+                one.broadcast,
             )
             for one in items
         ],
@@ -248,6 +250,7 @@ def item_of(row: asyncpg.Record) -> DigestItem:
         member=row["member"],
         removed=row["removed"],
         remove_time=row["remove_time"],
+        broadcast=row["broadcast"],
     )
 
 

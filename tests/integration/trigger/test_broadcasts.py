@@ -450,3 +450,31 @@ async def test_who_is_still_to_be_sent_is_found_without_a_look_at_the_others(hou
         )
 
     assert "enrollments_broadcast_open" in "".join(row[0] for row in plan)
+
+
+async def test_who_is_told_by_an_earlier_digest_is_of_the_audience(house: House) -> None:
+    names = people(house, 2)
+    house.memory.watches.related["workspaces/acme/profiles/ana"] = names
+    gathers = a_fan_out()
+    gathers.digest.fixed.FromSeconds(3600)
+    await house.launch(gathers)
+    await house.append(an_event("posted", id="post-1"))
+    await house.work()
+    await go(house)
+    house.clock.advance(minutes=1)
+    await house.append(an_event("posted", id="post-2"))
+    await house.work()
+    await go(house)
+    house.clock.advance(hours=1)
+    await go(house)
+    house.clock.advance(seconds=31)
+    await go(house)
+
+    later, first = await listed(house)
+    of = {}
+    for one in (first, later):
+        request = pb.GetBroadcastRequest(name=one.name)
+        of[one.event_id] = (await servicer(house).GetBroadcast(request, None)).account
+    assert (of["post-1"].audience_count, of["post-1"].sent_count) == (2, 2)
+    assert (of["post-2"].audience_count, dict(of["post-2"].suppressed)) == (2, {"digest": 2})
+    assert recipients(house) == Counter(names)

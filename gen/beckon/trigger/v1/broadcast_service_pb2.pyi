@@ -118,7 +118,9 @@ class Broadcast(_message.Message):
         """Neither yet."""
         @_builtins.property
         def suppressed(self) -> _containers.ScalarMap[_builtins.str, _builtins.int]:
-            """Refused or stopped, by the gate that did."""
+            """Refused or stopped, by the gate that did. `digest`: also who is told of
+            it by the digest of an earlier event.
+            """
 
         @_builtins.property
         def failed(self) -> _containers.ScalarMap[_builtins.str, _builtins.int]:
