@@ -81,6 +81,12 @@ class WorkerSettings:
         default=2,
         doc="Broadcasts gone through at a time",
     )
+    broadcast_lease: timedelta = setting(
+        "TRIGGER_BROADCAST_LEASE_SECONDS",
+        seconds,
+        default=timedelta(seconds=30),
+        doc="How long one page of a broadcast may take before another process goes on with it",
+    )
     owed_max: int = setting(
         "TRIGGER_OWED_MAX",
         integer(least=1, most=1_000_000),

@@ -41,7 +41,6 @@ _LOOK_SECONDS = 1.0
 _FAILED_SECONDS = 1.0
 # So many pages of one broadcast, then another that waits has its turn.
 _PAGES_MAX = 40
-_LEASE = timedelta(seconds=30)
 # While its campaign is paused, or somebody is pending.
 _REST = timedelta(seconds=1)
 # What is wrong with an audience somebody has to mend.
@@ -65,8 +64,12 @@ class Broadcasts:
         rates: RateStore,
         clock: Clock,
         lanes: int,
+        lease: timedelta,
     ) -> None:
-        """Take what is needed; so many `lanes` go through a broadcast each."""
+        """Take what is needed; so many `lanes` go through a broadcast each.
+
+        Who has told nothing of a page for a `lease` has lost its broadcast to another.
+        """
         self._store = store
         self._enrollments = enrollments
         self._admissions = admissions
@@ -77,6 +80,7 @@ class Broadcasts:
         self._rates = rates
         self._clock = clock
         self._lanes = lanes
+        self._lease = lease
         self._wakes = [Wake() for _ in range(lanes)]
 
     def ring(self) -> None:
@@ -93,7 +97,7 @@ class Broadcasts:
     async def run_once(self, stopping: Stopping) -> bool:
         """Look at one broadcast; say whether there was one."""
         now = self._clock.now()
-        broadcast = await self._store.claim(now, look_again=now + _LEASE)
+        broadcast = await self._store.claim(now, look_again=now + self._lease)
         if broadcast is None:
             return False
         # Who went on with it meanwhile, or ended it, sees to the rest.
@@ -215,7 +219,7 @@ class Broadcasts:
         *,
         counted: bool = False,
     ) -> None:
-        look_again = self._clock.now() + _LEASE
+        look_again = self._clock.now() + self._lease
 
         async def move(connection: Connection) -> None:
             await advance(connection, broadcast, cursor, counted=counted, look_again=look_again)
@@ -263,7 +267,7 @@ class Broadcasts:
             ]
             written = await self._enrollments.settle(gone)
             metrics.ENROLLMENTS.labels(outcome="exited").inc(len(written))
-            await self._store.rest(broadcast.id, now + _LEASE)
+            await self._store.rest(broadcast.id, now + self._lease)
         # What was reserved for them is free for the next.
         workspace = broadcast.event.workspace
         await self._rates.give_back(workspace, broadcast.campaign, self._clock.now())

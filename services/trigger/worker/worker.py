@@ -125,6 +125,7 @@ class Worker:
             rates=RateStore(database),
             clock=clock,
             lanes=settings.broadcast_lanes,
+            lease=settings.broadcast_lease,
         )
         self.turns = Turns(
             store=TurnStore(database),
