@@ -1,7 +1,10 @@
 """`python -m tests.chaos --kills 30`: kill everything in turn while events stream; nothing is lost.
 
-Ends with exit code 0 only if every expected message arrived exactly once and every acknowledged
-event is in its history exactly once. `lost` counts messages that did not arrive and events that
+Ends with exit code 0 only if every expected message arrived exactly once, every acknowledged
+event is in its history exactly once, and the account of the one message to many balanced at every
+look and closed. `gathered` counts events that came in digests, each in one message; `broadcast` who
+was sent the one message to many; `unbalanced` looks at its account that were wrong, and one more if
+it did not close. `lost` counts messages that did not arrive and events that
 are not in their history, acknowledged ones and receipts; `duplicate` counts messages too many
 (other than repeats under the same idempotency key, which a receiver drops) and events that are
 there twice.
@@ -56,7 +59,10 @@ def explain(result: Result) -> None:
         "in the history after what was sent later": result.history.disordered,
         "in the quarantine": result.quarantined,
         "not accepted": result.refused,
+        "looks at the account of the news that were wrong": result.ledger.wrong,
     }
+    if not result.ledger.ended:
+        tell(f"the account of the news is open: {result.ledger.latest}")
     for what, found in several.items():
         if found:
             tell(f"{what}: {len(found)}")

@@ -10,12 +10,21 @@ from typing import NamedTuple
 
 MAIN = "main"
 CAPPED = "capped"
+GATHERING = ("gathered", "gathered-apart")
+"""Campaigns of MAIN that gather events."""
+
+_OWNERS = 8
 WORKSPACES = (MAIN, CAPPED)
 
 DELAY = 6.0
 """Seconds that the campaigns with a delay wait; long enough to be cut by several kills."""
 
 VALUE_OVER = 100.0
+# Windows in which events are gathered, all shorter than `DELAY`.
+FIXED = 3.0
+PAUSE = 1.0
+MOST = 5.0
+
 CAP = 2
 """Messages a person of the workspace CAPPED gets at most."""
 
@@ -86,6 +95,9 @@ class Cast:
             self._payer_ahead,
             self._changer,
             self._commenter,
+            self._liker,
+            self._liker,
+            self._regretful,
             self._alerted,
             self._passer_by,
             self._passer_by,
@@ -160,6 +172,34 @@ class Cast:
         own = self._act(MAIN, "comment_posted", name, review_owner=name)
         promise = _one("comment", told, recipient=owner)
         return Story(tuple(self._spread([told, own])), (promise, _none("comment", own)))
+
+    def _liker(self, name: str) -> Story:
+        """Likes photos, and every like is told in one message of each kind of window."""
+        owner = self._owner()
+        likes = [
+            self._act(MAIN, "photo_liked", name, photo_owner=owner, photo=self._photo())
+            for _ in range(self.random.randint(1, 6))
+        ]
+        promises = (_one(kind, like, recipient=owner) for like in likes for kind in GATHERING)
+        return Story(tuple(self._spread(likes)), tuple(promises))
+
+    def _regretful(self, name: str) -> Story:
+        """Likes a photo and takes it back at once; her like of another one stays."""
+        seen = {"photo_owner": self._owner()}
+        kept = self._act(MAIN, "photo_liked", name, photo="sea", **seen)._replace(ago=0.5)
+        back = self._act(MAIN, "photo_liked", name, photo="hill", **seen)._replace(ago=0.5)
+        undone = self._act(MAIN, "photo_unliked", name, photo="hill", **seen)
+        promises = [_one(kind, kept, recipient=seen["photo_owner"]) for kind in GATHERING]
+        promises += [_some(kind, 0, back, recipient=seen["photo_owner"]) for kind in GATHERING]
+        acts = tuple(self.random.sample((kept, back, undone), 3))
+        return Story((Cue(0.0, acts),), tuple(promises))
+
+    def _owner(self) -> str:
+        # Few, so that many people's likes meet in one window.
+        return self.random.choice(self._names[-_OWNERS:]) if self._names else "p0"
+
+    def _photo(self) -> str:
+        return self.random.choice(("sea", "hill"))
 
     def _alerted(self, name: str) -> Story:
         """Would get more messages than her cap lets through."""

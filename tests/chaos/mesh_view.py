@@ -16,6 +16,7 @@ from beckon.trigger.v1 import quarantine_service_pb2_grpc as quarantine_rpc
 
 from mesh.client import connect
 from stack.state import State
+from tests.chaos.crowd import LAUNCH
 from tests.chaos.verdict import Offence
 
 _PAGE = 1000
@@ -115,7 +116,8 @@ class MeshView:
                 decision_pb.ListDecisionsRequest(
                     parent=f"{parent}/profiles/{promise.recipient}",
                     campaign=f"{parent}/campaigns/{promise.campaign}",
-                    event_id=event,
+                    # News are of no event.
+                    event_id="" if event == LAUNCH else event,
                 )
             )
             if not page.decisions:

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import math
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -17,16 +18,26 @@ import msgspec
 from beckon.ingest.v1.event_pb2 import Event
 
 from mesh.clock import SystemClock
-from stack.sinks import store
 from stack.sinks.faults import Fault, Kind
-from stack.state import State
 from stack.up import Stack
-from tests.chaos import blows, campaigns
-from tests.chaos.cast import CAPPED, DELAY, MAIN, WORKSPACES, Act, Cast, Cue, Promise
+from tests.chaos import blows, campaigns, news
+from tests.chaos.cast import (
+    CAPPED,
+    DELAY,
+    GATHERING,
+    MAIN,
+    WORKSPACES,
+    Act,
+    Cast,
+    Cue,
+    Promise,
+)
 from tests.chaos.client import Lane
+from tests.chaos.crowd import CROWD, Crowd, Ledger
 from tests.chaos.herd import Herd, herd
+from tests.chaos.inbox import Inbox
 from tests.chaos.mesh_view import MeshView, connected
-from tests.chaos.verdict import Arrival, History, Verdict, compare_history, judge
+from tests.chaos.verdict import History, Verdict, compare_history, judge
 from tests.http import put
 
 SETTINGS = {
@@ -40,6 +51,7 @@ SETTINGS = {
     "TRIGGER_SEND_LEASE_SECONDS": "4",
     "TRIGGER_PARTITION_LEASE_SECONDS": "3",
     "TRIGGER_CLAIM_SECONDS": "0.5",
+    "TRIGGER_BROADCAST_LEASE_SECONDS": "3",
     # Only the crashes are looked at.
     "BECKON_TRACE_RATIO": "0",
 }
@@ -48,7 +60,13 @@ SETTINGS = {
 _QUIET = 7.0
 
 # Seconds until everything must have settled, the machine being busy with other things.
-_PATIENCE = 120.0
+_PATIENCE = 180.0
+
+# So many are told the news while everything is killed.
+AUDIENCE = 10_000
+
+# The news go out so slowly that so many seconds of every kill fall into them.
+_NEWS_PER_KILL = 1.5
 
 # A receiver has bad moments, too: it refuses, and it takes without saying so.
 _FAULTS = (
@@ -82,6 +100,10 @@ class Result:
     quarantined: Sequence[str]
     refused: Sequence[str]
     trails: Sequence[str]
+    gathered: int
+    """Events that arrived in digests."""
+    ledger: Ledger
+    """The account of the news."""
 
     @property
     def lost(self) -> int:
@@ -99,14 +121,16 @@ class Result:
     @property
     def good(self) -> bool:
         """Whether everything held."""
-        return not (self.lost or self.duplicate or self.history.disordered)
+        wrong = self.lost or self.duplicate or self.history.disordered or self.ledger.faults
+        return not wrong
 
     @property
     def summary(self) -> str:
         """The last line."""
         return (
             f"chaos: kills={self.kills} expected={self.verdict.expected}"
-            f" lost={self.lost} duplicate={self.duplicate}"
+            f" lost={self.lost} duplicate={self.duplicate} gathered={self.gathered}"
+            f" broadcast={self.ledger.latest.sent} unbalanced={self.ledger.faults}"
         )
 
 
@@ -178,11 +202,42 @@ class Play:
         return event
 
 
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """All that is looked at of a run."""
+
+    view: MeshView
+    play: Play
+    inbox: Inbox
+    watch: news.Watch
+
+    @property
+    def ledger(self) -> Ledger:
+        """The account of the news."""
+        return self.watch.ledger
+
+    def judge(self) -> Verdict:
+        """Compare what has arrived with all that was promised."""
+        return judge(
+            [*self.play.promises, *self.ledger.crowd.promises()],
+            self.inbox.read(),
+            occurred=self.play.occurred,
+            acknowledged=self.play.acknowledged,
+        )
+
+
 async def run(
-    folder: Path, *, kills: int, seed: int, tell: Tell, stories_per_second: float = 15.0
+    folder: Path,
+    *,
+    kills: int,
+    seed: int,
+    tell: Tell,
+    stories_per_second: float = 15.0,
+    audience: int = AUDIENCE,
 ) -> Result:
     """Kill `kills` processes while events stream, wait until all has settled, and judge."""
     random = Random(seed)
+    crowd = Crowd(audience)
     begun = perf_counter()
 
     def say(line: str) -> None:
@@ -193,8 +248,9 @@ async def run(
         herd(stack) as killable,
         connected(stack.state) as channels,
     ):
-        view = MeshView(channels)
-        await campaigns.apply(channels, stack.state.webhook_sink)
+        per_minute = math.ceil(60 * audience / (kills * _NEWS_PER_KILL))
+        await campaigns.apply(channels, stack.state.webhook_sink, news_per_minute=per_minute)
+        await news.gather(channels["profile"], crowd)
         await put(f"{stack.state.webhook_sink}/_sink/faults", msgspec.json.encode(_FAULTS))
         say("all up, campaigns launched, events begin to stream")
         play = Play(Cast(Random(seed)), [], stories_per_second)
@@ -202,22 +258,27 @@ async def run(
             (workspace, Lane(channels["ingest"], workspace, play.note))
             for workspace in (*[MAIN] * _LANES, CAPPED)
         ]
-        done = await _strike_while_streaming(killable, play, random, kills, say)
+        inbox = Inbox(stack.state.webhook_store)
+        watch = news.Watch(channels, inbox, Ledger(crowd))
+        scene = Scene(MeshView(channels), play, inbox, watch)
+        done = await _strike_while_streaming(killable, scene, random, kills, say)
         events = sum(map(len, play.sent.values()))
         streams = sum(lane.streams for _, lane in play.lanes)
         resent = sum(lane.resent for _, lane in play.lanes)
         say(f"{events} events acknowledged over {streams} streams, {resent} of them sent again")
-        await _settle(stack.state, view, play, say)
-        result = await _judge(stack.state, view, play, done)
+        await _settle(scene, say)
+        result = await _judge(scene, done)
         say(_history_line(result))
         return result
 
 
 async def _strike_while_streaming(
-    killable: Herd, play: Play, random: Random, kills: int, say: Tell
+    killable: Herd, scene: Scene, random: Random, kills: int, say: Tell
 ) -> int:
-    over = asyncio.Event()
+    over, play = asyncio.Event(), scene.play
     async with asyncio.TaskGroup() as group:
+        group.create_task(news.launch(scene.watch.channels["trigger"]))
+        group.create_task(scene.watch.run(over))
         streaming = [group.create_task(lane.run()) for _, lane in play.lanes]
         playing = group.create_task(play.run(over))
         done = await blows.strike(killable, blows.plan(random, kills), say)
@@ -230,25 +291,30 @@ async def _strike_while_streaming(
     return done
 
 
-async def _settle(state: State, view: MeshView, play: Play, say: Tell) -> None:
+async def _settle(scene: Scene, say: Tell) -> None:
     """Wait until nothing moves any more; whoever does not come to rest is judged all the same."""
     begun = perf_counter()
-    latest_due = max(play.occurred.values(), default=0.0) + DELAY
-    while (why := await _unsettled(state, view, play, latest_due)) is not None:
+    latest_due = max(scene.play.occurred.values(), default=0.0) + DELAY
+    while (why := await _unsettled(scene, latest_due)) is not None:
         if perf_counter() - begun > _PATIENCE:
             say(f"not settled after {_PATIENCE:.0f} s: {why}")
             return
         await asyncio.sleep(0.5)
     say("settled; now a quiet time, in which nothing more may come")
     await asyncio.sleep(_QUIET)
+    await scene.watch.look()
 
 
-async def _unsettled(state: State, view: MeshView, play: Play, latest_due: float) -> str | None:
+async def _unsettled(scene: Scene, latest_due: float) -> str | None:
+    view, play = scene.view, scene.play
+    await scene.watch.look()
     if _now() < latest_due:
         return "messages are not due yet"
+    if not scene.ledger.ended:
+        return f"the account of the news is open: {scene.ledger.latest}"
     try:
         counted = receipts = 0
-        for workspace in WORKSPACES:
+        for workspace in (*WORKSPACES, CROWD):
             counted += await view.counted(workspace, frozenset(play.types))
             receipts += await view.counted(workspace, _RECEIPTS)
             if await view.under_way(workspace):
@@ -258,19 +324,17 @@ async def _unsettled(state: State, view: MeshView, play: Play, latest_due: float
     sent = sum(map(len, play.sent.values()))
     if counted < sent:
         return f"profiles count {counted} of {sent} events"
-    arrivals = _arrivals(state)
-    verdict = judge(play.promises, arrivals, occurred=play.occurred, acknowledged=play.acknowledged)
-    if verdict.lost:
-        return f"{verdict.lost} messages have not arrived"
-    messages = len({one.key for one in arrivals})
+    if lost := scene.judge().lost:
+        return f"{lost} messages have not arrived"
+    messages = scene.inbox.messages(*WORKSPACES, CROWD)
     if receipts < messages:
         return f"{receipts} of {messages} messages are told of"
     return None
 
 
-async def _judge(state: State, view: MeshView, play: Play, kills: int) -> Result:
-    arrivals = _arrivals(state)
-    verdict = judge(play.promises, arrivals, occurred=play.occurred, acknowledged=play.acknowledged)
+async def _judge(scene: Scene, kills: int) -> Result:
+    view, play, verdict = scene.view, scene.play, scene.judge()
+    told = {one.key: one for one in scene.inbox.read()}.values()
     found: dict[str, list[str]] = {}
     people = iter(play.sent)
 
@@ -286,23 +350,14 @@ async def _judge(state: State, view: MeshView, play: Play, kills: int) -> Result
         kills=kills,
         verdict=verdict,
         history=compare_history(sent, found),
-        messages=len({one.key for one in arrivals}),
-        receipts=sum([await view.counted(name, _RECEIPTS) for name in WORKSPACES]),
-        quarantined=[one for name in WORKSPACES for one in await view.quarantined(name)],
+        messages=scene.inbox.messages(*WORKSPACES, CROWD),
+        receipts=sum([await view.counted(name, _RECEIPTS) for name in (*WORKSPACES, CROWD)]),
+        quarantined=[one for name in (*WORKSPACES, CROWD) for one in await view.quarantined(name)],
         refused=[one for _, lane in play.lanes for one in lane.refused],
         trails=trails,
+        gathered=sum(len(one.events) for one in told if one.campaign in GATHERING),
+        ledger=scene.ledger,
     )
-
-
-def _arrivals(state: State) -> list[Arrival]:
-    found: list[Arrival] = []
-    for one in store.list_webhooks(state.webhook_store):
-        body = json.loads(one.body)
-        assert body["delivery"] == one.idempotency_key, one
-        found.append(
-            Arrival(one.path.lstrip("/"), body["campaign"], body["event"], one.idempotency_key)
-        )
-    return found
 
 
 def _history_line(result: Result) -> str:
@@ -312,6 +367,7 @@ def _history_line(result: Result) -> str:
         f" twice={len(history.twice)} disordered={len(history.disordered)}"
         f" receipts={result.receipts}/{result.messages};"
         f" quarantined={len(result.quarantined)} repeats={verdict.repeats} open={verdict.open}"
+        f" looks={result.ledger.looks}"
     )
 
 

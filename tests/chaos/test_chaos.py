@@ -14,9 +14,11 @@ from tests.chaos.run import run
 async def test_nothing_is_lost_nor_comes_twice_when_everything_dies_in_turn(tmp_path: Path) -> None:
     kills = len(TARGETS) + 1
 
-    result = await run(tmp_path, kills=kills, seed=20, tell=print)
+    result = await run(tmp_path, kills=kills, seed=20, tell=print, audience=500)
 
     assert result.good, "\n".join([*result.trails, result.summary])
     assert result.kills == kills
     assert result.verdict.expected > 0
     assert result.history.events > 0
+    assert result.gathered > 0
+    assert result.ledger.latest.sent == 500

@@ -13,7 +13,9 @@ class Arrival(NamedTuple):
 
     workspace: str
     campaign: str
-    event_id: str
+    recipient: str
+    events: tuple[str, ...]
+    """What it tells of: one event, or all that were gathered."""
     key: str
     """Its idempotency key: who receives drops a request whose key it has seen."""
 
@@ -24,6 +26,7 @@ class Pair(NamedTuple):
     workspace: str
     campaign: str
     event_id: str
+    recipient: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,14 +61,20 @@ def judge(
     acknowledged: Mapping[str, float],
 ) -> Verdict:
     """Compare; both mappings go from event id to seconds since 1970."""
-    keys: dict[Pair, set[str]] = {}
-    for one in arrivals:
-        pair = Pair(one.workspace, one.campaign, one.event_id)
-        keys.setdefault(pair, set()).add(one.key)
-    verdict = Verdict(repeats=len(arrivals) - len({one.key for one in arrivals}))
+    keys: dict[Pair, list[str]] = {}
+    # Whoever receives a key again drops the message, whatever it says by then.
+    first = {one.key: one for one in reversed(arrivals)}
+    for one in first.values():
+        for event in one.events:
+            pair = Pair(one.workspace, one.campaign, event, one.recipient)
+            keys.setdefault(pair, []).append(one.key)
+    verdict = Verdict(repeats=len(arrivals) - len(first))
     promised: set[Pair] = set()
     for promise in promises:
-        pairs = [Pair(promise.workspace, promise.campaign, event) for event in promise.events]
+        pairs = [
+            Pair(promise.workspace, promise.campaign, event, promise.recipient)
+            for event in promise.events
+        ]
         promised.update(pairs)
         arrived = sum(len(keys.get(pair, ())) for pair in pairs)
         twice = sum(max(0, len(keys.get(pair, ())) - 1) for pair in pairs)
