@@ -374,3 +374,12 @@ class Reference:
             if before and not one.over:
                 one.over = True
                 self.all.remove(one)
+        # Nor does she get it again for what came first, where she has it for what came later.
+        told = {sent.event for sent in self.sent}
+        for one in hers:
+            one.over |= any(
+                other.step.id in told
+                and other.entered >= one.entered
+                and (other.origin in mine) != (one.origin in mine)
+                for other in hers
+            )
