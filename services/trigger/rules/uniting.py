@@ -19,7 +19,7 @@ from services.trigger.model import (
 from services.trigger.rules.exceptions import judge_exception, stopped
 from services.trigger.rules.gates import passed, refused
 from services.trigger.rules.recipients import actor_of
-from services.trigger.rules.reentry import reentry_key_of
+from services.trigger.rules.reentry import reentry_key_of, simultaneous
 from services.trigger.rules.replanning import moved
 from services.trigger.rules.triggers import enroll, reentry
 from services.trigger.rules.variants import assign
@@ -212,7 +212,24 @@ class _Story:
                 # It is over, and would not have begun: it had better not count.
                 self._told[passage.event.uid] = passage
                 return
+        crowded = self._crowded(passage)
+        if crowded:
+            self._refuse(passage, "simultaneous", crowded)
+            return
         self._keep(passage, at, restarts=False)
+
+    def _crowded(self, passage: Enrollment) -> str:
+        """Say what leaves no room for a passage that waits; '': there is room, or all are its own.
+
+        Its own were asked about when it began.
+        """
+        if not self._plan.simultaneous_max or passage.state is not EnrollmentState.WAITING:
+            return ""
+        mine = self._party(passage.origin)
+        if all(self._party(one.origin) == mine for one in self._told.values()):
+            return ""
+        _, holds, detail = simultaneous(self._plan, self._told.values())
+        return "" if holds else f"united: {detail}"
 
     def _others(self, passage: Enrollment, *, own: bool) -> list[tuple[str, datetime]]:
         """Return the entries so far under other ids; its `own` were asked about when it began."""

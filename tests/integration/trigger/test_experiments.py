@@ -13,7 +13,7 @@ from services.trigger.model import Arm, Variants
 from services.trigger.rules import drawn
 from services.trigger.store import EnrollmentStore
 from tests.integration.trigger.house import PARTITIONS, House, Interrupted, a_campaign, an_event
-from tests.integration.trigger.test_people import erased, merged
+from tests.integration.trigger.test_people import erased, merged, unite
 
 CART = "workspaces/acme/campaigns/cart"
 
@@ -317,3 +317,17 @@ async def test_what_does_not_fit_is_refused_by_its_field(
         await house.launch(a_campaign(**change))
 
     assert [one.field for one in refused.value.violations] == [field]
+
+
+async def test_no_more_than_so_many_are_under_way_of_who_turns_out_to_be_one(house: House) -> None:
+    await house.launch(a_campaign(simultaneous_max=2, reentry=0, delay=60))
+    await house.append(an_event(id="a"), an_event(id="b", profile="anon"), an_event(id="c"))
+    await house.judge()
+
+    await unite(house, "ana", "anon")
+    await house.work()
+    house.clock.advance(minutes=2)
+    await house.work()
+
+    assert len(house.out) == 2
+    assert (await house.decision("c")).gates[-1].name == "simultaneous"
