@@ -14,6 +14,11 @@ from dateutil.rrule import DAILY, HOURLY, WEEKLY, rrule, rrulestr
 
 from mesh.errors import InvalidArgument, invalid_field
 from mesh.names import format_name, parse_name, workspace_of
+from services.trigger.convert.months import (
+    cron_with_last_days,
+    is_meant,
+    rule_with_last_days,
+)
 from services.trigger.model import Occurrence, Plan, RecipientKind, Schedule
 from services.trigger.rules import known_zone
 
@@ -186,7 +191,7 @@ def _recurrence(text: str, first: datetime) -> Callable[[datetime], datetime | N
     for name, value in parts.items():
         _check_part(name, value)
     try:
-        rule = rrulestr(text, dtstart=first)
+        rule = rrulestr(rule_with_last_days(parts, first), dtstart=first)
         if not isinstance(rule, rrule):
             raise _bad_recurrence("must be one rule")
         _within(rule, first)
@@ -291,11 +296,12 @@ def _cron(text: str, first: datetime | None) -> Callable[[datetime], datetime | 
         raise invalid_field(f"{_FIELD}.cron", str(error), reason="schedule") from None
     if len(some.minutes) != 1:
         raise invalid_field(f"{_FIELD}.cron", _OFTEN, reason="schedule")
+    line, day = cron_with_last_days(fields)
 
     def again(after: datetime) -> datetime | None:
         start = after if first is None else max(after, first - timedelta(minutes=1))
         try:
-            return next(CronSim(text, start), None)
+            return next((one for one in CronSim(line, start) if is_meant(one, day)), None)
         except (CronSimError, OverflowError):
             return None
 

@@ -1,5 +1,6 @@
 """Planned times: as a naive count of minutes says, on the nights clocks change too."""
 
+from calendar import monthrange
 from datetime import UTC, date, datetime, timedelta
 from itertools import islice
 from typing import Any
@@ -69,14 +70,60 @@ def test_a_rule_counts_from_its_first_time() -> None:
     ]
 
 
-def test_the_31st_of_a_short_month_is_no_day_of_a_rule() -> None:
-    plan = scheduled(date_time="2026-01-31T09:00", recurrence="FREQ=MONTHLY")
+@given(
+    first=st.datetimes(datetime(2024, 1, 1), datetime(2028, 12, 31)),  # noqa: DTZ001 — civil
+    day=st.integers(1, 31),
+    every=st.integers(1, 5),
+)
+def test_a_day_that_a_month_lacks_is_its_last(first: datetime, day: int, every: int) -> None:
+    first = first.replace(day=min(day, monthrange(first.year, first.month)[1]))
+    said = {"recurrence": f"FREQ=MONTHLY;INTERVAL={every};BYMONTHDAY={day}"}
+    if first.day == day:
+        said["recurrence"] = f"FREQ=MONTHLY;INTERVAL={every}"
+    plan = scheduled(date_time=first.isoformat(timespec="minutes"), **said)
 
-    assert [one.date() for one in times(plan, 3)] == [
-        date(2026, 1, 31),
-        date(2026, 3, 31),
-        date(2026, 5, 31),
+    found = times(plan, 6, datetime(2023, 1, 1, tzinfo=UTC))
+
+    months = [divmod(first.year * 12 + first.month - 1 + every * one, 12) for one in range(6)]
+    assert [(one.year, one.month - 1) for one in found] == months
+    assert [one.day for one in found] == [
+        min(day, monthrange(year, month + 1)[1]) for year, month in months
     ]
+
+
+@pytest.mark.parametrize("day", range(1, 32))
+def test_a_day_that_a_month_lacks_is_its_last_for_cron_too(day: int) -> None:
+    plan = scheduled(cron=f"30 9,17 {day} * *")
+
+    found = times(plan, 48, datetime(2027, 12, 31, 23, tzinfo=UTC))
+
+    assert [(one.month, one.day, one.hour) for one in found] == [
+        (month, min(day, monthrange(year, month)[1]), hour)
+        for year in (2028, 2029)
+        for month in range(1, 13)
+        for hour in (9, 17)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("recurrence", "days"),
+    [
+        # Who was born on a leap day has a birthday every year.
+        ("FREQ=YEARLY", ["2024-02-29", "2025-02-28", "2026-02-28", "2027-02-28", "2028-02-29"]),
+        ("FREQ=YEARLY;BYMONTH=4;BYMONTHDAY=31", ["2024-02-29", "2024-04-30", "2025-04-30"]),
+        # Of what names more than one day nobody can say which is meant.
+        ("FREQ=MONTHLY;BYMONTHDAY=15,31", ["2024-02-29", "2024-03-15", "2024-03-31", "2024-04-15"]),
+        ("FREQ=MONTHLY;BYMONTHDAY=-30", ["2024-02-29", "2024-03-02", "2024-04-01"]),
+        ("FREQ=YEARLY;BYMONTHDAY=31", ["2024-02-29", "2024-03-31", "2024-05-31"]),
+        ("FREQ=WEEKLY", ["2024-02-29", "2024-03-07"]),
+    ],
+)
+def test_a_leap_day_and_its_like(recurrence: str, days: list[str]) -> None:
+    plan = scheduled(date_time="2024-02-29T09:00", recurrence=recurrence)
+
+    found = times(plan, len(days), datetime(2023, 1, 1, tzinfo=UTC))
+
+    assert [one.date().isoformat() for one in found] == days
 
 
 def test_the_last_day_of_each_month_can_be_said() -> None:
@@ -215,7 +262,7 @@ def test_what_makes_no_times_is_refused_with_the_reason(times: dict[str, Any], s
         "FREQ=HOURLY;BYMONTH=2;BYMONTHDAY=30",
         "FREQ=HOURLY;BYSETPOS=366",
         "FREQ=DAILY;INTERVAL=7;BYDAY=MO",
-        "FREQ=YEARLY;INTERVAL=4;BYMONTH=2;BYMONTHDAY=29",
+        "FREQ=YEARLY;INTERVAL=4;BYMONTH=2;BYMONTHDAY=29,30",
     ],
 )
 def test_a_rule_that_never_comes_again_is_refused_and_does_not_hang(rule: str) -> None:

@@ -685,10 +685,14 @@ class Schedule(_message.Message):
     """
     recurrence: _builtins.str
     """RFC 5545 RRULE counted from `date_time`, as `FREQ=WEEKLY;BYDAY=MO`; not
-    oftener than hourly. Not with `cron`.
+    oftener than hourly. A monthly or yearly one that names one day, as the
+    31st, or has it from `date_time`, falls on the last day of a month that has
+    no such day. Not with `cron`.
     """
     cron: _builtins.str
-    """Five fields, as `0 9 * * 1`. Not with `recurrence`."""
+    """Five fields, as `0 9 * * 1`. One day of the month, as in `0 9 31 * *`, is the
+    last of a month that has no such day. Not with `recurrence`.
+    """
     time_zone: _builtins.str
     """IANA zone of the times above. Empty: the workspace's."""
     recipient_time: _builtins.bool
