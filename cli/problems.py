@@ -96,6 +96,8 @@ def explain(refusal: Refusal, *, service: str = "") -> Problem:
         or _HINTS_BY_CODE.get(refusal.code)
         or next((hint for end, hint in _HINTS_BY_PATTERN.items() if end in refusal.message), "")
     )
+    if refusal.reason == "STATE_FORBIDS" and "allowedStates" not in refusal.metadata:
+        hint = ""  # No state would allow it; the message says why.
     message = refusal.message
     if not refusal.reason and refusal.code in {"UNAVAILABLE", "DEADLINE_EXCEEDED"}:
         # gRPC's own words: addresses, errno and the like.

@@ -69,6 +69,8 @@ async def explain(
 def _write(found: "DecisionExplanation") -> None:
     typer.secho(found.summary, bold=True)
     for finding in found.findings:
+        if found.summary.endswith(finding):
+            continue  # It is the sentence already.
         typer.echo(f"  · {finding}")
     for decision in found.decisions:
         typer.echo()

@@ -131,10 +131,13 @@ class _Decoder:
             self._validate(document)
         return document
 
-    def _kind(self, document: yaml.Node, node: yaml.Node | None) -> Kind | None:
+    def _kind(self, document: yaml.MappingNode, node: yaml.Node | None) -> Kind | None:
         known = ", ".join(KINDS)
         if node is None:
-            self._fault(document, f"`kind` is missing; expected one of {known}")
+            if any(key == "steps" for key, _, _ in self._pairs(document, "")):
+                self._fault(document, "a scenario, for `beckon test`; keep it in another folder")
+            else:
+                self._fault(document, f"`kind` is missing; expected one of {known}")
             return None
         text = self._text(node, "kind")
         if text is None:

@@ -14,7 +14,7 @@ from cli.manifests.apply import located
 from cli.manifests.decode import Document, decode_node
 from cli.manifests.kinds import CAMPAIGN, CAP, SEGMENT, TRAIT, Kind
 from cli.manifests.places import Faults, Place
-from cli.manifests.read import documents, find_files
+from cli.manifests.read import documents, find_files, place_of
 from cli.problems import Problem, refusal_of_ours
 from cli.scenarios import times
 from cli.scenarios.reading import Lines, Reader, Said
@@ -27,6 +27,7 @@ from simulator.scenario import (
     Ask,
     Edit,
     Event,
+    ExpectedGoal,
     ExpectedMessage,
     ExpectedRefusal,
     Launched,
@@ -89,10 +90,15 @@ class _Story:
         self._profiles: dict[str, Lines] = {}
         self._messages: list[ExpectedMessage] = []
         self._refusals: list[ExpectedRefusal] = []
+        self._goals: list[ExpectedGoal] = []
 
     def tell(self, node: yaml.MappingNode) -> Scenario | None:
         """Return the scenario, unless it has faults."""
         begun = len(self._faults.found)
+        if any(key.value == "kind" for key, _ in node.value):
+            place = place_of(self._file, node)
+            self._fault(place, "a manifest, no scenario; scenarios name it under `files`")
+            return None
         lines = Reader(self._file, self._faults).fields(node, SCENARIO)
         if len(self._faults.found) > begun:
             return None
@@ -121,6 +127,7 @@ class _Story:
             steps=steps,
             messages=self._messages,
             refusals=self._refusals,
+            goals=self._goals,
             place=_short(lines.place),
         )
         return None if len(self._faults.found) > begun else scenario
@@ -218,7 +225,8 @@ class _Story:
                 continue
             at = self._time(lines, "at", now) or now
             if at is None:
-                self._fault(lines.place, "at: the first step needs a time")
+                if "at" not in lines.of:
+                    self._fault(lines.place, "at: the first step needs a time")
                 return steps, now
             if now is not None and at < now:
                 self._fault(
@@ -236,6 +244,9 @@ class _Story:
             case "refuse":
                 for one in lines.get("refuse"):
                     self._refusals.append(self._refusal(one.value, at, at))
+            case "reach":
+                for one in lines.get("reach"):
+                    self._goals.append(self._goal(one.value, at, at))
             case _:
                 act = self._act(lines, at)
                 if act is not None:
@@ -306,6 +317,8 @@ class _Story:
             self._messages.append(self._message(one.value, None, begin))
         for one in lines.get("refuse", []):
             self._refusals.append(self._refusal(one.value, None, begin))
+        for one in lines.get("reach", []):
+            self._goals.append(self._goal(one.value, None, begin))
 
     def _message(self, lines: Lines, at: datetime | None, since: datetime) -> ExpectedMessage:
         template = lines.get("template")
@@ -330,6 +343,18 @@ class _Story:
             at=self._time(lines, "at", since) or at,
             event=lines.get("event"),
             detail=lines.get("detail"),
+            place=_short(lines.place),
+        )
+
+    def _goal(self, lines: Lines, at: datetime | None, since: datetime) -> ExpectedGoal:
+        return ExpectedGoal(
+            goal=lines.get("goal"),
+            campaign=self._campaign_id(lines, "campaign"),
+            to=self._profile(lines, "to") if "to" in lines.of else None,
+            at=self._time(lines, "at", since) or at,
+            variant=lines.get("variant"),
+            event=lines.get("event"),
+            value=lines.get("value"),
             place=_short(lines.place),
         )
 

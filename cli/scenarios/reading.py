@@ -100,7 +100,7 @@ class Reader:
         chosen = [key for key in keys if key in shape.choices]
         if len(chosen) != 1:
             known = ", ".join(shape.choices)
-            said = f"says {' and '.join(chosen)}" if chosen else "says none"
+            said = f"says {' and '.join(chosen)}" if chosen else f"says none{_slip(keys, shape)}"
             self.fault(node, f"{path}: {said}; expected exactly one of {known}")
             return lines
         choice = shape.choices[chosen[0]]
@@ -244,6 +244,11 @@ def _empty(node: yaml.Node) -> bool:
 def _guess(text: str, known: Iterable[str]) -> str:
     close = difflib.get_close_matches(text, list(known), n=1, cutoff=0.6)
     return f" (did you mean `{close[0]}`?)" if close else ""
+
+
+def _slip(keys: Iterable[str], shape: OneOf) -> str:
+    guesses = (_guess(key, shape.choices) for key in keys if key not in shape.common)
+    return next(filter(None, guesses), "")
 
 
 def _join(path: str, name: str) -> str:

@@ -253,6 +253,17 @@ def test_who_misspells_an_id_is_told_how_ids_are_spelt(name: str, pattern: str, 
     assert hint in explain(refusal).hint
 
 
+def test_nobody_is_told_of_states_that_would_help_where_none_would() -> None:
+    refusal = Refusal(
+        code="FAILED_PRECONDITION",
+        reason="STATE_FORBIDS",
+        message="workspaces/main/campaigns/cart does not begin by request",
+        metadata={"state": "ACTIVE"},
+    )
+
+    assert explain(refusal).hint == ""
+
+
 def test_a_field_is_named_once() -> None:
     wrong = FieldViolation("kind", "kind: must be snake_case")
     refusal = Refusal(

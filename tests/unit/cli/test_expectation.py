@@ -8,7 +8,7 @@ import pytest
 from beckon.trigger.v1.campaign_service_pb2 import Campaign
 
 from cli.demo.account import Account, settle
-from cli.demo.expectation import BIG, CART, CONFIRMATION, Expected, Message, expect
+from cli.demo.expectation import BIG, CART, CONFIRMATION, FULL, Expected, Message, Stop, expect
 from cli.demo.run import RULES, shorten
 from cli.demo.story import Happening, Person, read, tell
 from cli.manifests.decode import decode_files
@@ -66,7 +66,12 @@ def test_a_cancellation_stops_the_orders_before_it_and_none_after() -> None:
 
 
 def test_a_cart_is_remembered_by_its_last_item() -> None:
-    assert messages(item(150), item(250.5)) == {cart("1 250.50")}
+    assert messages(item(250.5), item(150.5)) == {cart("1 150.50")}
+
+
+def test_a_fuller_cart_has_other_words() -> None:
+    assert messages(item(150), item(200.01)) == {cart(f"1 200.01{FULL}")}
+    assert messages(item(200.0)) == {cart("1 200.00")}
 
 
 def test_a_cart_of_exactly_the_threshold_is_not_worth_a_mail() -> None:
@@ -146,6 +151,22 @@ def test_what_nobody_expected_is_told() -> None:
     assert (found.good, found.unexpected) == (False, (confirmation("4"),))
 
 
+def test_what_was_stopped_and_should_not_have_been_is_told() -> None:
+    expected = Expected(
+        certain=frozenset({confirmation("1")}),
+        capped={},
+        cap=2,
+        refused={},
+        stops=frozenset({Stop("likes", "ana", "digest")}),
+    )
+    consent = Stop("likes", "ana", "consent")
+
+    found = settle([confirmation("1")], expected, {consent})
+
+    assert (found.good, found.lost) == (False, ())
+    assert found.astray == (consent, Stop("likes", "ana", "digest"))
+
+
 @pytest.mark.parametrize("pair", ["12", "13", "23"])
 def test_of_capped_messages_any_will_do(pair: str) -> None:
     assert account([confirmation(one) for one in pair], capped=True).good
@@ -166,11 +187,14 @@ def test_the_expectation_goes_by_what_the_campaigns_say() -> None:
     documents = decode_files(
         find_files([EXAMPLES / "campaigns"]), workspace="main", variables={}, faults=faults
     )
-    notes = list(shorten(documents, RULES))
+    notes = list(shorten(documents, RULES, NOON))
     found = {one.id: one.message for one in documents if isinstance(one.message, Campaign)}
     caps = {one.id: one.message for one in documents if one.kind.name == "FrequencyCap"}
 
-    assert len(notes) == 3
+    assert len(notes) == 8
+    assert [one.filter for one in found[CART].variants] == [
+        f"event.properties.cart_value > {RULES.full_above}"
+    ]
     assert found[CART].trigger.filter == f"event.properties.cart_value > {RULES.cart_above}"
     assert found[CART].delay.ToTimedelta() == RULES.cart_delay
     assert [one.event_type for one in found[CART].exceptions] == [

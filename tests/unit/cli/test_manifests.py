@@ -101,6 +101,7 @@ def test_what_is_written_is_read_back_alike(tmp_path: Path) -> None:
         ("kind: Campaign\nid: a\ntriger: {}\n", "3:1: triger: no such field (did you mean `trigger`?)"),
         ("kind: Campain\n", "1:7: kind: 'Campain' is none (did you mean `Campaign`?)"),
         ("id: a\n", "1:1: `kind` is missing"),
+        ("name: A story\nsteps: []\n", "1:1: a scenario, for `beckon test`; keep it in another folder"),
         ("kind: FrequencyCap\nlimit: 1\ncalendar: day\n", "1:1: `id` is missing"),
         ("kind: Campaign\nid: A_b\n", "2:5: id: 'A_b' must be kebab-case"),
         ("kind: Campaign\nid: a\nstate: on\n", "3:8: state: expected text; YAML reads on as true or false: put it in quotes"),

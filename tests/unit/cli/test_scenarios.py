@@ -140,7 +140,11 @@ def test_a_refusal_that_did_not_come_fails(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("wrong", "right", "told"),
     [
-        ("event: order_placed", "evnt: order_placed", "story.yaml:10:5: steps[0]: says none"),
+        (
+            "event: order_placed",
+            "evnt: order_placed",
+            "story.yaml:10:5: steps[0]: says none (did you mean `event`?)",
+        ),
         ("profiles:", "profile:", "story.yaml:7:1: profile: no such field (did you mean"),
         ("2026-03-02 10:00", "tomorrow", "story.yaml:10:9: at: 'tomorrow' is no time"),
         (
@@ -163,6 +167,24 @@ def test_a_file_that_is_wrong_is_told_by_line_and_field(
     answer = play(tmp_path, GOOD.replace(wrong, right, 1))
 
     assert answer.exit_code == 2
+    assert told in answer.output
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("kind: Template\nid: a\n", "story.yaml:1:1: a manifest, no scenario; scenarios name it"),
+        (
+            GOOD.replace("2026-03-02 10:00", "2026-03-29 02:30 Europe/Berlin"),
+            "story.yaml:10:9: at: clocks in Europe/Berlin never show 2026-03-29T02:30",
+        ),
+    ],
+)
+def test_one_mistake_is_told_once(tmp_path: Path, text: str, told: str) -> None:
+    answer = play(tmp_path, text)
+
+    assert answer.exit_code == 2
+    assert "1 fault in the files" in answer.output
     assert told in answer.output
 
 
