@@ -8,6 +8,7 @@ from beckon.trigger.v1 import decision_service_pb2 as pb
 from beckon.trigger.v1.campaign_service_pb2 import Campaign
 
 from mesh.clock import Clock
+from mesh.errors import invalid_field
 from mesh.names import format_name, parse_name
 from mesh.postgres import Database
 from services.trigger.clients import EventQuery, Peers
@@ -59,7 +60,9 @@ class Explaining:
     async def explain(self, request: pb.ExplainDecisionRequest) -> pb.DecisionExplanation:
         """Return the decisions asked about, or why there is none."""
         workspace, profile = parse_name(request.profile, "profiles", field="profile")
-        _, campaign = parse_name(request.campaign, "campaigns", field="campaign")
+        of, campaign = parse_name(request.campaign, "campaigns", field="campaign")
+        if of != workspace:
+            raise invalid_field("campaign", "must be of the profile's workspace")
         time = from_timestamp(request.time) if request.HasField("time") else None
         rows = await self._rows(workspace, profile, campaign, request.event_id, time)
         if not rows:

@@ -2,11 +2,13 @@
 
 from datetime import timedelta
 
+import pytest
 from beckon.throttle.v1 import throttle_service_pb2 as throttle_pb
 from beckon.trigger.v1 import campaign_service_pb2 as campaign_pb
 from beckon.trigger.v1 import decision_service_pb2 as pb
 from beckon.trigger.v1.decision_service_pb2 import Decision
 
+from mesh.errors import InvalidArgument
 from tests.integration.trigger.house import House, a_campaign, an_event
 
 CAP = "workspaces/acme/frequencyCaps/daily"
@@ -147,3 +149,12 @@ async def test_explaining_costs_the_path_of_an_event_nothing(house: House) -> No
     assert calls["ObserveEvents"] == 1
     assert sum(calls.values()) <= 10
     assert len(await house.decided(page_size=100)) == 51
+
+
+async def test_a_campaign_of_another_workspace_explains_nothing(house: House) -> None:
+    request = pb.ExplainDecisionRequest(
+        profile="workspaces/acme/profiles/ana", campaign="workspaces/other/campaigns/cart"
+    )
+
+    with pytest.raises(InvalidArgument):
+        await house.decisions.ExplainDecision(request, None)
