@@ -6,11 +6,23 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from cli.demo.expectation import BIG, CART, CONFIRMATION, Expected, Message
+from cli.demo.expectation import BIG, CART, CONFIRMATION, FULL, Expected, Message, Stop
 from stack.sinks.store import Mail, Webhook
 
 _CART = re.compile(r"^Cart (\S+), worth (-?\d+\.\d\d) GBP", re.MULTILINE)
+_FULL = re.compile(r"Your cart deserves a second look, .+")
 _ORDER = re.compile(r"Your order (\S+)")
+# Which campaign writes such a subject.
+_SUBJECTS = {
+    "review-comment": re.compile(r".+ commented on your review of .+"),
+    "weekly-digest": re.compile(r".+ commented on your review|\d+ news of your connections"),
+    "likes": re.compile(r".+ liked your photo"),
+    "promotion": re.compile(r"20 % off until Epiphany, .+"),
+    "win-back": re.compile(r"It has been a while, .+"),
+    "welcome-back": re.compile(r"Welcome back, .+"),
+}
+# Digests, of which each line counts.
+_WHOLE = re.compile(r".+ liked your photo|\d+ news of your connections")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,6 +38,8 @@ class Account:
     """Arrivals beyond the first of the same message."""
     unexpected: tuple[Message, ...]
     """Arrived and should not have."""
+    astray: tuple[Stop, ...] = ()
+    """Stopped where it should not have been, or the other way about."""
 
     @property
     def good(self) -> bool:
@@ -34,6 +48,7 @@ class Account:
             not self.lost
             and not self.duplicate
             and not self.unexpected
+            and not self.astray
             and self.messages == self.expected
         )
 
@@ -44,7 +59,11 @@ def read_mail(mail: Mail) -> Message:
     if match := _ORDER.fullmatch(mail.subject):
         return Message(CONFIRMATION, to, match[1])
     if match := _CART.search(mail.body):
-        return Message(CART, to, f"{match[1]} {match[2]}")
+        full = FULL if _FULL.fullmatch(mail.subject) else ""
+        return Message(CART, to, f"{match[1]} {match[2]}{full}")
+    for campaign, subject in _SUBJECTS.items():
+        if subject.fullmatch(mail.subject):
+            return Message(campaign, to, _words(mail))
     return Message("unknown", to, mail.subject)
 
 
@@ -57,8 +76,17 @@ def read_webhook(webhook: Webhook) -> Message:
         return Message("unknown", webhook.path, webhook.body)
 
 
-def settle(arrived: Iterable[Message], expected: Expected) -> Account:
-    """Hold what arrived against what should have.
+def _words(mail: Mail) -> str:
+    if not _WHOLE.fullmatch(mail.subject):
+        return mail.subject
+    lines = [line.removeprefix("* ").strip() for line in mail.body.splitlines()]
+    return f"{mail.subject}: {', '.join(filter(None, lines))}"
+
+
+def settle(
+    arrived: Iterable[Message], expected: Expected, stops: Iterable[Stop] = frozenset()
+) -> Account:
+    """Hold what arrived, and what was stopped, against what should have.
 
     Of capped messages any may arrive, as many as the cap takes: too few are lost, too many are
     unexpected.
@@ -77,4 +105,5 @@ def settle(arrived: Iterable[Message], expected: Expected) -> Account:
         lost=tuple(sorted(lost)),
         duplicate=sum(counts.values()) - len(distinct),
         unexpected=tuple(sorted(unexpected)),
+        astray=tuple(sorted(expected.stops.symmetric_difference(stops))),
     )

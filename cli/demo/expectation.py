@@ -4,9 +4,11 @@ It reads the campaigns as a person would, and plays one customer's events throug
 
 * *Order confirmation*: one for every order, unless the customer cancels something before it is due.
 * *Abandoned cart*: of what waits only the latest item counts; an order ends the wait, and so does
-  an item after which the cart is worth no more than the threshold.
+  an item after which the cart is worth no more than the threshold. A fuller cart has other words.
 * *Big order*: a webhook for every order above its threshold, consent and caps or not.
 * E-mail goes to who subscribed, and to each no more than the cap.
+
+What the other campaigns should come to, `cli.demo.foresight` works out in the same way.
 """
 
 from collections import Counter, defaultdict
@@ -19,6 +21,8 @@ from cli.demo.story import Happening, Person
 CONFIRMATION = "order-confirmation"
 CART = "abandoned-cart"
 BIG = "big-order"
+# Said of a fuller cart.
+FULL = ", a second look"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,11 +30,25 @@ class Rules:
     """What the campaigns and the cap say."""
 
     cart_above: float
+    full_above: float
+    """A cart worth more is told of in other words."""
     cart_delay: timedelta
     confirmation_delay: timedelta
     big_above: float
     mails_a_person: int
     """The most anybody gets."""
+    week: timedelta
+    """How long news of connections gather."""
+    likes_pause: timedelta
+    likes_most: timedelta
+    sale_above: float
+    """At least; what is cheaper is not in the sale."""
+    sale_delay: timedelta
+    sale_spread: timedelta
+    silence: timedelta
+    silence_left: timedelta
+    """How much of it is to come when the demonstration begins."""
+    win_back_delay: timedelta
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -41,7 +59,16 @@ class Message:
     to: str
     """E-mail address, or profile for a webhook."""
     says: str
-    """Order or cart, and its value where the message names it."""
+    """Order or cart, and its value where the message names it; else the words themselves."""
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Stop:
+    """Something that is not sent, or not yet, and why."""
+
+    campaign: str
+    profile: str
+    gate: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,6 +82,8 @@ class Expected:
     cap: int
     refused: Mapping[str, int]
     """Messages that should not go out, by the rule that stops them."""
+    stops: frozenset[Stop] = frozenset()
+    """Of campaigns that are looked at one by one: each of these, and no other."""
 
     @property
     def count(self) -> int:
@@ -123,16 +152,17 @@ def _cart(own: Sequence[Happening], rules: Rules) -> Iterable[Message]:
     waiting: Happening | None = None
     for one in own:
         if waiting is not None and one.occur_time >= waiting.occur_time + rules.cart_delay:
-            yield _cart_message(waiting)
+            yield _cart_message(waiting, rules)
             waiting = None
         if one.type == "item_added_to_cart":
             waiting = one if one.properties["cart_value"] > rules.cart_above else None
         elif one.type == "order_placed":
             waiting = None
     if waiting is not None:
-        yield _cart_message(waiting)
+        yield _cart_message(waiting, rules)
 
 
-def _cart_message(item: Happening) -> Message:
-    says = f"{item.properties['order_id']} {item.properties['cart_value']:.2f}"
-    return Message(CART, item.profile, says)
+def _cart_message(item: Happening, rules: Rules) -> Message:
+    value = item.properties["cart_value"]
+    says = f"{item.properties['order_id']} {value:.2f}"
+    return Message(CART, item.profile, f"{says}{FULL}" if value > rules.full_above else says)

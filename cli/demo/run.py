@@ -7,7 +7,7 @@ import tempfile
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from time import perf_counter
 from typing import TypeVar
@@ -28,7 +28,7 @@ from beckon.trigger.v1 import decision_service_pb2 as decision_pb
 from beckon.trigger.v1.decision_service_pb2_grpc import DecisionServiceStub
 from beckon.type.v1 import channel_pb2
 
-from cli.demo import account, expectation, show
+from cli.demo import account, expectation, foresight, scenes, show, stories
 from cli.demo.account import Account
 from cli.demo.expectation import Expected, Message, Rules
 from cli.demo.story import Happening, Person, Story, read, tell
@@ -60,8 +60,20 @@ RULES = Rules(
     cart_delay=CART_DELAY,
     confirmation_delay=CONFIRMATION_DELAY,
     big_above=1000.0,
+    full_above=200.0,
     mails_a_person=2,
+    week=timedelta(seconds=15),
+    likes_pause=timedelta(seconds=10),
+    likes_most=timedelta(seconds=30),
+    sale_above=20.0,
+    sale_delay=timedelta(seconds=10),
+    sale_spread=timedelta(seconds=5),
+    silence=timedelta(days=30),
+    silence_left=timedelta(seconds=10),
+    win_back_delay=timedelta(seconds=16),
 )
+# Past the next morning, wherever she is, Sundays included.
+SALE_LASTS = timedelta(hours=36)
 _BATCH = 500
 _CALLS_AT_ONCE = 16
 _LOOK = 0.25
@@ -138,9 +150,11 @@ class _Demo:
         self._session = session
         self._clock = clock
         self.events = 0
+        self._types: set[str] = set()
         self.account: Account
 
     async def play(self, state: State) -> bool:
+        rules = self._settings.rules
         raw = read(
             self._settings.examples / "events" / "december-2010.jsonl.gz",
             at_most=self._settings.events,
@@ -148,16 +162,46 @@ class _Demo:
         await self._apply()
         # Only for who is in it; the instants follow once the setting is done.
         cast = tell(raw, until=self._clock.now(), within=WITHIN)
-        await self._introduce(cast.people)
+        told = scenes.scenes(rules, self._clock.now())
+        people = [*cast.people, *(person for scene in told for person in scene.people)]
+        await self._introduce(cast.people, people)
+        begun = self._clock.now()
+        acts = scenes.play(told, begun)
+        await self._tell(told, acts)
+        await self._await_history(len(acts), foresight.first_due(begun, rules))
         story = tell(raw, until=self._clock.now(), within=WITHIN)
-        expected = expectation.expect(story.happenings, story.people, self._settings.rules)
         await self._stream(story)
-        await self._await_history(story)
-        await self._await_messages(story, expected, state)
+        happenings = [*acts, *story.happenings]
+        await self._await_history(len(happenings), expectation.first_due(story.happenings, rules))
+        acts.append(await self._come_back(foresight.win_back_due(begun, rules)))
+        await self._await_history(len(happenings) + 1, foresight.win_back_due(begun, rules))
+        expected = self._expect([*story.happenings, *acts], people, acts, begun)
+        profiles = dict.fromkeys(
+            [*(one.profile for one in [*acts, *happenings]), *(one.profile for one in people)]
+        )
+        due = max(expectation.last_due(story.happenings, rules), foresight.last_due(begun, rules))
+        await self._await_messages(profiles, expected, state, due)
+        decisions = await self._decisions(profiles)
         arrived = list(_arrived(state))
-        self.account = account.settle(arrived, expected)
-        await self._report(story, state)
+        self.account = account.settle(arrived, expected, stories.stops(decisions))
+        mails = store.list_mails(state.mail_store)
+        for line in stories.tell(told, mails, decisions, begun):
+            show.line(line)
+        show.line(f"\n{stories.tell_carts(mails)}")
+        await self._report(decisions, state)
         return self.account.good
+
+    def _expect(
+        self,
+        happenings: Sequence[Happening],
+        people: Sequence[Person],
+        acts: Sequence[Happening],
+        begun: datetime,
+    ) -> Expected:
+        rules = self._settings.rules
+        orders = expectation.expect(happenings, people, rules)
+        foreseen = foresight.foresee(acts, people, rules, now=begun)
+        return replace(orders, certain=orders.certain | foreseen.messages, stops=foreseen.stops)
 
     async def _apply(self) -> None:
         show.step("Applying examples/campaigns, with minutes shortened to seconds")
@@ -169,7 +213,7 @@ class _Demo:
             faults=faults,
         )
         faults.require_none()
-        for note in shorten(documents, self._settings.rules):
+        for note in shorten(documents, self._settings.rules, self._clock.now()):
             show.note(note)
         applier = await Applier.of(self._session)
         results = await applier.apply(documents, faults)
@@ -177,10 +221,10 @@ class _Demo:
         kinds = Counter(f"{one.document.kind.name}s {one.action}" for one in results)
         show.result(", ".join(f"{count} {kind}" for kind, count in kinds.items()))
 
-    async def _introduce(self, people: Sequence[Person]) -> None:
+    async def _introduce(self, customers: Sequence[Person], people: Sequence[Person]) -> None:
         counts = Counter(person.consent for person in people)
-        named = sum(bool(person.first_name) for person in people)
-        show.step(f"Introducing {len(people)} customers: addresses, {named} first names, consent")
+        others = len(people) - len(customers)
+        show.step(f"Introducing {len(customers)} customers and {others} others: addresses, consent")
         profiles = ProfileServiceStub(await self._session.channel("profile"))
         subscriptions = SubscriptionServiceStub(await self._session.channel("throttle"))
         parent = self._session.parent
@@ -208,46 +252,77 @@ class _Demo:
         show.note(
             f"{story.withheld} orders never reach the checkout, so that there are abandoned carts"
         )
-        stub = IngestServiceStub(await self._session.channel("ingest"))
         begun = perf_counter()
         with show.progress(len(story.happenings)) as advance:
-
-            async def acknowledged(
-                batch: Batch[int], response: ingest_pb.StreamEventsResponse
-            ) -> None:
-                advance(batch.tag)
-                if response.failed_events:
-                    first = next(iter(response.failed_events.values()))
-                    raise Problem(f"an event was refused: {first.message}", reason="REFUSED")
-
-            sender = Sender(stub, self._session.parent, acknowledged)
-            await sender.send(_batches(story.happenings, self._session.parent))
+            accepted = await self._send(story.happenings, advance)
         seconds = perf_counter() - begun
-        self.events = sender.totals.accepted
         show.result(
-            f"{self.events:,} acknowledged, durable, in {seconds:.1f} s"
-            f" ({self.events / seconds:,.0f} events/s)"
+            f"{accepted:,} acknowledged, durable, in {seconds:.1f} s"
+            f" ({accepted / seconds:,.0f} events/s)"
         )
 
-    async def _await_history(self, story: Story) -> None:
-        """Wait until everything is in history.
+    async def _tell(self, told: Sequence[scenes.Scene], acts: Sequence[Happening]) -> None:
+        show.step(f"Telling {len(told)} stories: {len(acts)} events by their people")
+        await self._send(acts)
+
+    async def _send(
+        self, happenings: Sequence[Happening], advance: Callable[[int], None] = lambda _: None
+    ) -> int:
+        async def acknowledged(batch: Batch[int], response: ingest_pb.StreamEventsResponse) -> None:
+            advance(batch.tag)
+            if response.failed_events:
+                first = next(iter(response.failed_events.values()))
+                raise Problem(f"an event was refused: {first.message}", reason="REFUSED")
+
+        stub = IngestServiceStub(await self._session.channel("ingest"))
+        sender = Sender(stub, self._session.parent, acknowledged)
+        await sender.send(_batches(happenings, self._session.parent))
+        self.events += sender.totals.accepted
+        self._types |= {one.type for one in happenings}
+        return sender.totals.accepted
+
+    async def _come_back(self, due: datetime) -> Happening:
+        """Wait until she who is silent is to be written to; then let her come back.
+
+        Raises:
+            Problem: It was too late for that.
+        """
+        show.step(f"Waiting for {scenes.RETURNER}'s silence to be complete")
+        waiting = decision_pb.Decision.STATE_WAITING
+        while not any(
+            last(one.campaign) == foresight.WIN_BACK and one.state == waiting
+            for one in await self._decisions([scenes.RETURNER])
+        ):
+            self._require_time(due, "nobody was known to be silent")
+            await asyncio.sleep(_LOOK)
+        back = scenes.comes_back(self._clock.now())
+        await self._send([back])
+        left = (due - back.occur_time).total_seconds()
+        show.result(f"it is; she is back {left:.0f} s before she would be written to")
+        return back
+
+    async def _await_history(self, count: int, due: datetime) -> None:
+        """Wait until so many events are in history.
 
         Raises:
             Problem: That took until the first message was due; then exceptions may come too late,
                 and nobody could say what to expect.
         """
-        due = expectation.first_due(story.happenings, self._settings.rules)
-        while (counted := await self._count_history()) < len(story.happenings):
-            if self._clock.now() + _JUDGED_AFTER >= due:
-                raise TooSlow(
-                    f"this machine is too slow for the demonstration's delays: {counted:,} of"
-                    f" {len(story.happenings):,} events were judged when the first message was due",
-                    reason="TOO_SLOW",
-                    hint="beckon demo --delay 60s",
-                )
+        while (counted := await self._count_history()) < count:
+            self._require_time(due, f"{counted:,} of {count:,} events were judged")
             await asyncio.sleep(_LOOK)
+        self._require_time(due, "the last of the events was judged")
         left = (due - self._clock.now()).total_seconds()
         show.result(f"all of them in history {left:.0f} s before the first message is due")
+
+    def _require_time(self, due: datetime, seen: str) -> None:
+        if self._clock.now() + _JUDGED_AFTER >= due:
+            raise TooSlow(
+                f"this machine is too slow for the demonstration's delays: {seen} when the first"
+                " message was due",
+                reason="TOO_SLOW",
+                hint="beckon demo --delay 60s",
+            )
 
     async def _count_history(self) -> int:
         stub = ProfileServiceStub(await self._session.channel("profile"))
@@ -260,12 +335,13 @@ class _Demo:
                 for profile in page
                 for item in profile.counters.items()
             ]
-            if not type_.startswith("message_")
+            if type_ in self._types
         )
 
-    async def _await_messages(self, story: Story, expected: Expected, state: State) -> None:
-        """Wait until nothing is on its way any more."""
-        due = expectation.last_due(story.happenings, self._settings.rules)
+    async def _await_messages(
+        self, profiles: Iterable[str], expected: Expected, state: State, due: datetime
+    ) -> None:
+        """Wait until nothing is on its way any more but what is held till morning."""
         show.step(f"Waiting for {expected.count} messages; the last one is due at {due:%H:%M:%S}")
         with show.progress(expected.count) as advance:
             seen = 0
@@ -273,7 +349,7 @@ class _Demo:
                 now = _count(state)
                 advance(now - seen)
                 seen = now
-                if self._clock.now() > due and not await self._on_the_way(story):
+                if self._clock.now() > due and not await self._on_the_way(profiles):
                     break
                 if self._clock.now() > due + _PATIENCE:
                     raise Problem(
@@ -283,7 +359,7 @@ class _Demo:
                 await asyncio.sleep(_LOOK if self._clock.now() < due else _LONG_LOOK)
         show.result(f"{_count(state)} messages arrived, none is on its way any more")
 
-    async def _on_the_way(self, story: Story) -> bool:
+    async def _on_the_way(self, profiles: Iterable[str]) -> bool:
         deliveries = DeliveryServiceStub(await self._session.channel("delivery"))
         states = [delivery_pb.Delivery.State.Value(f"STATE_{name}") for name in _OPEN]
         request = delivery_pb.ListDeliveriesRequest(
@@ -292,9 +368,12 @@ class _Demo:
         if (await deliveries.ListDeliveries(request)).deliveries:
             return True
         waiting = {decision_pb.Decision.STATE_WAITING, decision_pb.Decision.STATE_SENDING}
-        return any(one.state in waiting for one in await self._decisions(story))
+        return any(
+            one.state in waiting and not stories.is_held(one)
+            for one in await self._decisions(profiles)
+        )
 
-    async def _decisions(self, story: Story) -> list[decision_pb.Decision]:
+    async def _decisions(self, profiles: Iterable[str]) -> list[decision_pb.Decision]:
         stub = DecisionServiceStub(await self._session.channel("trigger"))
 
         async def of(profile: str) -> list[decision_pb.Decision]:
@@ -307,19 +386,26 @@ class _Demo:
                 for decision in page
             ]
 
-        found = await _all(dict.fromkeys(one.profile for one in story.happenings), of)
+        found = await _all(profiles, of)
         return [decision for some in found for decision in some]
 
-    async def _report(self, story: Story, state: State) -> None:
-        decisions = await self._decisions(story)
+    async def _report(self, decisions: Sequence[decision_pb.Decision], state: State) -> None:
         deliveries = await self._deliveries()
-        show.table(show.rows(decisions, deliveries))
+        show.table(
+            {
+                kind: count
+                for kind, count in show.rows(decisions, deliveries).items()
+                if kind.campaign not in foresight.CAMPAIGNS
+            }
+        )
         for label, messages in (
             ("lost", self.account.lost),
             ("unexpected", self.account.unexpected),
         ):
             for message in messages[:10]:
                 show.note(f"{label}: {message.campaign} to {message.to}: {message.says}")
+        for stop in self.account.astray[:10]:
+            show.note(f"astray: {stop.campaign} to {stop.profile}, {stop.gate}")
         of_carts = [one for one in deliveries if last(one.campaign) == expectation.CART]
         sent = [one for one in of_carts or deliveries if one.trace_id and one.HasField("send_time")]
         if sent:
@@ -343,23 +429,48 @@ class _Demo:
         show.trace(f"{last(delivery.campaign)} to {last(delivery.profile)}", spans)
 
 
-def shorten(documents: Iterable[Document], rules: Rules) -> Iterator[str]:
+def shorten(documents: Iterable[Document], rules: Rules, now: datetime) -> Iterator[str]:
     """Fit campaigns and caps to a demonstration; yield what was changed."""
     delays = {
         expectation.CART: rules.cart_delay,
         expectation.CONFIRMATION: rules.confirmation_delay,
+        foresight.SALE: rules.sale_delay,
+        foresight.WIN_BACK: rules.win_back_delay,
     }
     for document in documents:
         message = document.message
-        if isinstance(message, campaign_pb.Campaign) and document.id in delays:
-            told = delays[document.id]
-            was = message.delay.ToTimedelta()
-            message.delay.FromTimedelta(told)
-            yield f"{document.id} waits {told.seconds} s instead of {was.seconds // 60} m"
+        if isinstance(message, campaign_pb.Campaign):
+            if document.id in delays:
+                told = delays[document.id]
+                was = message.delay.ToTimedelta()
+                message.delay.FromTimedelta(told)
+                yield f"{document.id} waits {_seconds(told)} instead of {was.seconds // 60} m"
+            yield from _shorten_windows(document.id, message, rules, now)
         if isinstance(message, caps_pb.FrequencyCap) and document.id == "daily-email":
             # It may be midnight somewhere while the demonstration runs.
             message.rolling.FromTimedelta(timedelta(hours=24))
             yield "daily-email counts any 24 h instead of the recipient's day: no midnight between"
+
+
+def _shorten_windows(
+    id_: str, campaign: campaign_pb.Campaign, rules: Rules, now: datetime
+) -> Iterator[str]:
+    if id_ == foresight.SALE:
+        campaign.wait.spread.FromTimedelta(rules.sale_spread)
+        campaign.start_time.FromDatetime(now - foresight.SALE_SINCE)
+        campaign.end_time.FromDatetime(now + SALE_LASTS)
+        yield "promotion began ten minutes ago and is over in a day and a half"
+    elif id_ == foresight.WEEK:
+        campaign.digest.fixed.FromTimedelta(rules.week)
+        yield f"weekly-digest gathers for {_seconds(rules.week)} instead of until Monday at 9:00"
+    elif id_ == foresight.LIKES:
+        campaign.digest.sliding.pause.FromTimedelta(rules.likes_pause)
+        campaign.digest.sliding.most.FromTimedelta(rules.likes_most)
+        yield f"likes are told after {_seconds(rules.likes_pause)} of quiet instead of 10 m"
+
+
+def _seconds(span: timedelta) -> str:
+    return f"{span.total_seconds():g} s"
 
 
 def _workspace() -> str:
@@ -373,8 +484,11 @@ def _profile(session: Session, person: Person) -> profile_pb.UpdateProfileReques
     profile = profile_pb.Profile(name=session.name("profiles", person.profile), email=person.email)
     if person.first_name:
         profile.attributes["first_name"] = person.first_name
+    profile.time_zone = person.time_zone
     request = profile_pb.UpdateProfileRequest(profile=profile, allow_missing=True)
     request.update_mask.paths.append("email")
+    if person.time_zone:
+        request.update_mask.paths.append("time_zone")
     if person.first_name:
         request.update_mask.paths.append("attributes.first_name")
     return request
@@ -423,9 +537,20 @@ async def _all(items: Iterable[Item], do: Callable[[Item], Awaitable[Answer]]) -
 
 
 def slower(rules: Rules, delay: timedelta) -> Rules:
-    """Return rules for a slower machine; the first message waits for `delay`."""
+    """Return rules for a slower machine; the first message of an order waits for `delay`."""
     longer = CART_DELAY - CONFIRMATION_DELAY
-    return replace(rules, confirmation_delay=delay, cart_delay=delay + longer)
+    factor = delay / rules.confirmation_delay
+    return replace(
+        rules,
+        confirmation_delay=delay,
+        cart_delay=delay + longer,
+        week=rules.week * factor,
+        likes_pause=rules.likes_pause * factor,
+        likes_most=rules.likes_most * factor,
+        sale_delay=rules.sale_delay * factor,
+        silence_left=rules.silence_left * factor,
+        win_back_delay=rules.win_back_delay * factor,
+    )
 
 
 _CONSENT = {

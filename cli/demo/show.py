@@ -45,6 +45,11 @@ def note(text: str) -> None:
     _console.print(f"    [dim]{escape(text)}[/]")
 
 
+def line(text: str) -> None:
+    """Print a line of a story."""
+    _console.print(escape(text), soft_wrap=True)
+
+
 @contextmanager
 def progress(total: int) -> Iterator[Callable[[int], None]]:
     """Show how far something is, to who watches."""
@@ -80,8 +85,10 @@ def rows(decisions: Iterable[Decision], deliveries: Iterable[Delivery]) -> Mappi
 
 def table(counts: Mapping[Kind, int]) -> None:
     """Print the messages by campaign, channel and outcome."""
-    _console.print()
-    shown = Table(title="Messages, and what never became one", title_justify="left")
+    shown = Table(
+        title="Carts and orders: messages, and what never became one",
+        title_justify="left",
+    )
     for heading in ("campaign", "channel", "outcome"):
         shown.add_column(heading)
     shown.add_column("count", justify="right")

@@ -36,6 +36,8 @@ class Person:
     """'' for some, so that defaults show."""
     consent: str
     """`subscribed`, `unsubscribed`, or `undecided`: never asked."""
+    time_zone: str = ""
+    """'': nobody knows."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

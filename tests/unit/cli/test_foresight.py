@@ -130,7 +130,8 @@ def test_who_did_not_subscribe_gets_none_of_it() -> None:
     nobody = Person(profile="ana", email="a@example.com", first_name="Ana", consent="undecided")
     seen = foresee([look(MONDAY_NOON)], [nobody], RULES, now=MONDAY_NOON)
 
-    assert (seen.messages, seen.stops) == (frozenset(), {Stop(SALE, "ana", "consent")})
+    assert not seen.messages
+    assert seen.stops == {Stop(SALE, "ana", "consent")}
 
 
 @given(now=st.datetimes(datetime(2026, 1, 1), datetime(2028, 1, 1), timezones=st.just(UTC)))  # noqa: DTZ001 - hypothesis wants bounds without a zone.
