@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, TypeVar
 
-from simulator.records import Kept, Message
-from simulator.scenario import ExpectedMessage, ExpectedRefusal
+from simulator.records import Goal, Kept, Message
+from simulator.scenario import ExpectedGoal, ExpectedMessage, ExpectedRefusal
 
 # Times are told to the second.
 _NEAR = timedelta(seconds=1)
@@ -32,11 +32,15 @@ class Comparison:
     unexpected: tuple[Message, ...] = ()
     differing: tuple[Differs, ...] = ()
     not_refused: tuple[ExpectedRefusal, ...] = ()
+    not_reached: tuple[ExpectedGoal, ...] = ()
+    reached: tuple[Goal, ...] = ()
+    """Though nobody expected it."""
 
     @property
     def same(self) -> bool:
         """Whether all is as expected."""
-        return not (self.missing or self.unexpected or self.differing or self.not_refused)
+        messages = self.missing or self.unexpected or self.differing or self.not_refused
+        return not (messages or self.not_reached or self.reached)
 
 
 def compare(
@@ -57,6 +61,19 @@ def compare(
             differing.append(Differs(one, near, differences(one, near)))
     not_refused, _ = _matched(refusals, kept, _is_refusal)
     return Comparison(tuple(missing), tuple(unexpected), tuple(differing), tuple(not_refused))
+
+
+def compare_goals(
+    expected: Sequence[ExpectedGoal], goals: Sequence[Goal]
+) -> tuple[tuple[ExpectedGoal, ...], tuple[Goal, ...]]:
+    """Return what was not reached, and what was though nobody expected it.
+
+    Of campaigns whose goals are expected, exactly these are; of others nothing is asked.
+    """
+    campaigns = {one.campaign for one in expected}
+    asked = [one for one in goals if one.campaign in campaigns]
+    missed, more = _matched(expected, asked, _is_goal)
+    return tuple(missed), tuple(more)
 
 
 def differences(expected: ExpectedMessage, actual: Message) -> tuple[str, ...]:
@@ -108,6 +125,17 @@ def _is_refusal(expected: ExpectedRefusal, actual: Kept) -> bool:
         and expected.to in {None, actual.profile}
         and expected.event in {None, actual.event}
         and (expected.detail is None or expected.detail in gate.detail)
+        and (expected.at is None or abs(actual.time - expected.at) < _NEAR)
+    )
+
+
+def _is_goal(expected: ExpectedGoal, actual: Goal) -> bool:
+    return (
+        (expected.campaign, expected.goal) == (actual.campaign, actual.goal)
+        and expected.to in {None, actual.profile}
+        and expected.variant in {None, actual.variant or "default"}
+        and expected.event in {None, actual.event}
+        and expected.value in {None, actual.value}
         and (expected.at is None or abs(actual.time - expected.at) < _NEAR)
     )
 

@@ -7,6 +7,7 @@ from dataclasses import replace
 from datetime import datetime
 from itertools import count
 from typing import Any, NamedTuple
+from uuid import UUID
 
 from beckon.profile.v1.segment_service_pb2 import Segment
 from beckon.trigger.v1.campaign_service_pb2 import Campaign
@@ -19,6 +20,7 @@ from services.trigger.convert.events import named
 from services.trigger.convert.schedules import REQUESTED, SCHEDULED
 from services.trigger.model import (
     CampaignState,
+    Conversion,
     Effects,
     Enrollment,
     EnrollmentState,
@@ -111,6 +113,8 @@ class Engine:
         self._launched: dict[str, datetime] = {}
         self._planned: dict[str, datetime] = {}
         self._slots: dict[str, datetime] = {}
+        # Once for each passage, by what it keeps when its person is united with another.
+        self._reached_goals: set[tuple[UUID, str, str, str]] = set()
         self._history: list[Occurrence] = []
         self._news: deque[News] = deque()
         self._numbers = count(1)
@@ -376,19 +380,12 @@ class Engine:
         self._windows.put(effects.digests)
         for assignment in effects.assignments:
             self._assigned.setdefault(assignment.key, assignment.variant)
-        for conversion in effects.conversions:
-            goal = Goal(
-                time=conversion.time,
-                profile=conversion.key.profile,
-                campaign=conversion.key.campaign,
-                goal=conversion.goal,
-                value=conversion.value,
-            )
-            self.goals.append(goal)
         for refusal in effects.refusals:
             self._refused(refusal)
         for passage in effects.enrollments:
             self._changed(passage)
+        for conversion in effects.conversions:
+            self._reached(conversion)
         for telling in effects.tellings:
             self._fan_out(telling)
 
@@ -580,6 +577,24 @@ class Engine:
         return given[0] if given else ""
 
     # What came of it.
+
+    def _reached(self, conversion: Conversion) -> None:
+        passage = self._passages.get(conversion.key, conversion.event_uid)
+        assert passage is not None, "a goal is reached by a passage"
+        reached = passage.event.uid, passage.origin, conversion.key.campaign, conversion.goal
+        if reached in self._reached_goals:
+            return
+        self._reached_goals.add(reached)
+        goal = Goal(
+            time=conversion.time,
+            profile=conversion.key.profile,
+            campaign=conversion.key.campaign,
+            variant=passage.variant,
+            event=passage.event.event_id,
+            goal=conversion.goal,
+            value=conversion.value,
+        )
+        self.goals.append(goal)
 
     def _refused(self, refusal: Refusal) -> None:
         self._keep(refusal.key, refusal.event.event_id, refusal.gates, entered=False)

@@ -1,14 +1,14 @@
 """Plays a scenario and says what came of it."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 
 from services.profile.convert.traits import declared
 from services.throttle.convert import frequency_cap
 from services.trigger.convert.versions import to_in_flight
-from simulator.compare import Comparison, compare
+from simulator.compare import Comparison, compare, compare_goals
 from simulator.engine import Engine
-from simulator.records import Kept, Message
+from simulator.records import Goal, Kept, Message
 from simulator.scenario import (
     Act,
     Ask,
@@ -47,6 +47,7 @@ class Outcome:
     comparison: Comparison
     messages: tuple[Message, ...]
     kept: tuple[Kept, ...]
+    goals: tuple[Goal, ...] = ()
 
 
 def play(scenario: Scenario) -> Outcome:
@@ -62,9 +63,11 @@ def play(scenario: Scenario) -> Outcome:
         _act(engine, step.act, step.place)
     last = scenario.steps[-1].time if scenario.steps else scenario.begin
     engine.finish(scenario.until or last + _AFTER, recur=scenario.until is not None)
-    messages, kept = tuple(engine.messages), tuple(engine.kept)
+    messages, kept, goals = tuple(engine.messages), tuple(engine.kept), tuple(engine.goals)
     comparison = compare(scenario.messages, messages, scenario.refusals, kept)
-    return Outcome(scenario, comparison, messages, kept)
+    missed, more = compare_goals(scenario.goals, goals)
+    comparison = replace(comparison, not_reached=missed, reached=more)
+    return Outcome(scenario, comparison, messages, kept, goals)
 
 
 def prepared(scenario: Scenario) -> Engine:

@@ -1,4 +1,4 @@
-"""What came of it: messages, and what was kept back."""
+"""What came of it: messages, what was kept back, and goals that were reached."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -53,5 +53,8 @@ class Goal:
     time: datetime
     profile: str
     campaign: str
+    variant: str
+    event: str
+    """Id of the event that began the passage."""
     goal: str
     value: float

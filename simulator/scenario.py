@@ -186,6 +186,22 @@ class ExpectedRefusal:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ExpectedGoal:
+    """A goal that a passage reaches. What is None is not asked."""
+
+    goal: str
+    campaign: str
+    to: str | None = None
+    """Whose passage it is."""
+    at: datetime | None = None
+    """When the event occurred that counts."""
+    variant: str | None = None
+    event: str | None = None
+    value: float | None = None
+    place: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Scenario:
     """One story."""
 
@@ -207,4 +223,6 @@ class Scenario:
     """All of them."""
     refusals: Sequence[ExpectedRefusal] = ()
     """Some of them."""
+    goals: Sequence[ExpectedGoal] = ()
+    """All of them, of the campaigns that are named here."""
     place: str = ""

@@ -12,8 +12,8 @@ from cli.output import write_json
 from cli.scenarios import times
 from simulator.compare import Comparison
 from simulator.play import Outcome
-from simulator.records import Kept, Message
-from simulator.scenario import ExpectedMessage, ExpectedRefusal, Scenario
+from simulator.records import Goal, Kept, Message
+from simulator.scenario import ExpectedGoal, ExpectedMessage, ExpectedRefusal, Scenario
 
 _WIDTH = 88
 _TENTH = 0.1
@@ -131,6 +131,7 @@ def _document(one: Result) -> dict[str, Any]:
         "messages": [
             _message_document(message) for message in (one.outcome.messages if one.outcome else ())
         ],
+        "goals": [_goal_document(goal) for goal in (one.outcome.goals if one.outcome else ())],
         "differences": [line.strip() for line in lines_of(one)] if one.word != "passed" else [],
     }
 
@@ -144,6 +145,18 @@ def _message_document(one: Message) -> dict[str, Any]:
         "template": one.template,
         "variant": one.variant,
         "event": one.event,
+    }
+
+
+def _goal_document(one: Goal) -> dict[str, Any]:
+    return {
+        "time": one.time.isoformat(),
+        "to": one.profile,
+        "campaign": one.campaign,
+        "goal": one.goal,
+        "variant": one.variant,
+        "event": one.event,
+        "value": one.value,
     }
 
 
@@ -166,6 +179,11 @@ def _differences(scenario: Scenario, outcome: Outcome) -> Iterable[str]:
         yield f"- expected   {_refusal(scenario, refusal)}"
         yield f"             {refusal.place}"
         yield from _why(scenario, outcome, refusal.campaign, refusal.to, refusal.event)
+    for goal in found.not_reached:
+        yield f"- expected   {_expected_goal(scenario, goal)}"
+        yield f"             {goal.place}"
+    for reached in found.reached:
+        yield f"+ unexpected {_goal(scenario, reached)}"
 
 
 def _why(
@@ -233,6 +251,37 @@ def _refusal(scenario: Scenario, one: ExpectedRefusal) -> str:
     parts = [at, f"to {one.to}" if one.to else "", one.campaign, f"refused by {one.gate}"]
     parts += [f"“{one.detail}”" if one.detail else "", f"for {one.event}" if one.event else ""]
     return "  ".join(filter(None, parts))
+
+
+def _expected_goal(scenario: Scenario, one: ExpectedGoal) -> str:
+    at = "any time" if one.at is None else _time(scenario, one.at)
+    value = "" if one.value is None else f"worth {one.value:g}"
+    return _goal_row(at, one.to or "anybody", one.campaign, one.goal, one.variant, one.event, value)
+
+
+def _goal(scenario: Scenario, one: Goal) -> str:
+    return _goal_row(
+        _time(scenario, one.time),
+        one.profile,
+        one.campaign,
+        one.goal,
+        one.variant,
+        one.event,
+        f"worth {one.value:g}",
+    )
+
+
+def _goal_row(
+    at: str,
+    profile: str,
+    campaign: str,
+    goal: str,
+    variant: str | None,
+    event: str | None,
+    value: str,
+) -> str:
+    parts = [at, f"{profile} reaches {goal}", campaign, f"variant {variant}" if variant else ""]
+    return "  ".join(filter(None, [*parts, f"for {event}" if event else "", value]))
 
 
 def _kept(scenario: Scenario, one: Kept) -> str:

@@ -135,6 +135,22 @@ REFUSAL = Fields(
     ("gate",),
 )
 
+GOAL = Fields(
+    "A goal that a passage reaches. What is left out is not asked.",
+    {
+        "goal": Text("Id of the goal.", RESOURCE),
+        "campaign": Text("Id of its campaign. Default: the only one there is.", RESOURCE),
+        "to": Text("Id of the profile that reaches it. Default: anybody.", ID),
+        "at": Time("When the event occurred that counts, to the second."),
+        "variant": Text(
+            "Which variant was assigned; `default` for none of them, `holdout`.", RESOURCE
+        ),
+        "event": Text("Id of the event that began the passage.", ID),
+        "value": Number("What it is worth."),
+    },
+    ("goal",),
+)
+
 STEP = OneOf(
     "What happens, or what has happened by then.",
     {"at": Time(f"When: {TIME_HELP}. Default: at the time of the step before.")},
@@ -240,6 +256,10 @@ STEP = OneOf(
             "Messages that are refused, stopped or dropped at the time of the step.",
             {"refuse": Several("What does not go out.", REFUSAL, single=True)},
         ),
+        "reach": Fields(
+            "Goals that are reached at the time of the step.",
+            {"reach": Several("What is reached.", GOAL, single=True)},
+        ),
     },
 )
 
@@ -299,6 +319,9 @@ SCENARIO = Fields(
         "steps": Several("What happens, in the order of time.", STEP),
         "expect": Several("Messages that go out; these and those of the steps, no other.", MESSAGE),
         "refuse": Several("Messages that do not.", REFUSAL),
+        "reach": Several(
+            "Goals that are reached; of the campaigns named here and in the steps no other.", GOAL
+        ),
     },
     ("name", "steps"),
 )

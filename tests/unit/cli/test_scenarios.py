@@ -130,6 +130,39 @@ def test_a_message_that_is_nearly_right_is_told_beside_what_was_expected(tmp_pat
     assert "other      at, template" in answer.output
 
 
+BOUGHT = GOOD.replace(
+    "profiles:",
+    "    goals: [{id: ordered, event_type: order_placed, value_property: total}]\nprofiles:",
+)
+BOUGHT += """\
+  - at: +1d
+    event: order_placed
+    properties: {total: 20.0}
+  - expect: {}
+  - reach: {goal: ordered, to: ana, event: o1, value: 20.0}
+"""
+
+
+def test_goals_are_held_against_what_was_reached(tmp_path: Path) -> None:
+    assert play(tmp_path, BOUGHT).exit_code == 0
+
+
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        ("at: +1d", "- expected   2026-03-12 10:00  ana reaches ordered  thanks  for o1  worth 20"),
+        ("value: 20.0", "+ unexpected 2026-03-03 10:00  ana reaches ordered  thanks  for o1"),
+    ],
+)
+def test_a_goal_that_is_not_as_expected_fails(tmp_path: Path, line: str, told: str) -> None:
+    other = {"at: +1d": "at: +10d", "value: 20.0": "value: 21.0"}[line]
+
+    answer = play(tmp_path, BOUGHT.replace(line, other))
+
+    assert answer.exit_code == 1
+    assert told in answer.output
+
+
 def test_a_refusal_that_did_not_come_fails(tmp_path: Path) -> None:
     answer = play(tmp_path, f"{GOOD}  - refuse: {{gate: reentry}}\n")
 
