@@ -58,6 +58,7 @@ SELECT 'digest', count(*), 0 FROM digest_items AS i
 WHERE broadcast = $1 AND NOT EXISTS (SELECT FROM enrollments AS e
     WHERE e.workspace = i.workspace AND e.profile = i.profile AND e.campaign = i.campaign
         AND e.event_uid = i.event_uid)
+HAVING count(*) > 0
 """
 
 
