@@ -32,11 +32,12 @@ def demo(
         Path | None, typer.Option("--state", help="Keep the stack's data here. Default: nowhere.")
     ] = None,
 ) -> None:
-    """Show everything at work: a whole stack, real orders and four stories, what arrived, one trace.
+    """Show everything at work: a whole stack, real orders, four stories, what arrived, one trace.
 
     The orders of December 2010 of a real shop are squeezed into the seconds before now and streamed
-    over gRPC; beside them people comment, look at a sale, fall silent and like photos. Its last line compares what arrived at the sinks with what code that knows nothing of
-    the services works out from the same input; it exits with 0 only if nothing is lost or double.
+    over gRPC; beside them people comment, look at a sale, fall silent and like photos. Its last
+    line compares what arrived at the sinks with what code that knows nothing of the services works
+    out from the same input; it exits with 0 only if nothing is lost or double.
     """
     from cli.demo.run import RULES, Settings, play, slower
     from cli.durations import parse_duration

@@ -22,7 +22,7 @@ async def test_a_short_demonstration_comes_out_as_expected(
     out = capsys.readouterr().out
     said = out.splitlines()
     assert good, said
-    assert said[-1].startswith("demo: events=19")
+    assert said[-1].startswith("demo: events=20")
     assert said[-1].endswith(" lost=0 duplicate=0")
     counts = dict(pair.split("=") for pair in said[-1].removeprefix("demo: ").split())
     assert counts["messages"] == counts["expected"] != "0"
