@@ -17,6 +17,7 @@ from bench.mesh import Mesh, ingest_alone, mesh
 from bench.profile import profile
 from bench.record import Record
 from bench.side import Side
+from bench.trigger import trigger
 from stack.servers import redis
 
 # Shares of the events that lead to a message.
@@ -171,6 +172,7 @@ PARTS: Mapping[str, Callable[[Record], Awaitable[None]]] = {
     "tracing": tracing,
     "memory": memory,
     "profile": profile,
+    "trigger": trigger,
 }
 
 

@@ -86,7 +86,7 @@ class Service:
 async def profile(record: Record) -> None:
     """Measure one round of everything profile is asked for at scale."""
     with tempfile.TemporaryDirectory(prefix="bench-") as folder:
-        async with _running(Path(folder)) as service:
+        async with running(Path(folder)) as service:
             await _observe(record, service)
             await _count(record, service)
             await _fan_out(record, service)
@@ -259,7 +259,8 @@ _PATH = {"search_path": SCHEMA}
 
 
 @asynccontextmanager
-async def _running(folder: Path) -> AsyncIterator[Service]:
+async def running(folder: Path) -> AsyncIterator[Service]:
+    """Run profile, as the stack does, on a PostgreSQL of its own."""
     async with AsyncExitStack() as exits:
         server = await exits.enter_async_context(Postgres(folder / "postgres"))
         await migrate(server.url, schema=SCHEMA, folder=MIGRATIONS)
