@@ -22,6 +22,23 @@ _EARLIER = (
     " AND v.version >= greatest(c.migrate_version, c.exit_version)"
 )
 
+_WITH_EARLIER = (
+    "SELECT DISTINCT workspace, campaign FROM campaigns AS c"
+    " JOIN campaign_versions AS v USING (workspace, campaign)"
+    " WHERE v.in_use AND v.version < c.version"
+)
+_DROP = (
+    "UPDATE campaign_versions AS v SET in_use = false FROM campaigns AS c"
+    " WHERE c.workspace = $2 AND c.campaign = $3 AND v.workspace = $2 AND v.campaign = $3"
+    " AND v.in_use AND v.version < c.version"
+    " AND (v.version < greatest(c.migrate_version, c.exit_version) OR v.version <> ALL(ARRAY("
+    "SELECT DISTINCT greatest(e.campaign_version, m.migrate_version)"
+    " FROM campaigns AS m JOIN enrollments AS e USING (workspace, campaign)"
+    " WHERE m.workspace = $2 AND m.campaign = $3"
+    f" AND (e.state IN ({_WAITING}, {_SENDING}, {_CANCELING})"
+    f" OR (e.state = {_SENT} AND e.expire_time > $1)))))"
+)
+
 
 async def keep_version(connection: Connection, version: StoredVersion) -> None:
     """Keep what a campaign is from now on, in the transaction that makes it so."""
@@ -156,20 +173,13 @@ class VersionStore:
         Nobody comes to an earlier version but from one of its own passages, so that who is not
         there now never will be.
         """
+        dropped = 0
         async with self.database.connection() as connection:
-            status = await connection.execute(
-                "UPDATE campaign_versions AS v SET in_use = false FROM campaigns AS c"
-                " WHERE v.workspace = c.workspace AND v.campaign = c.campaign AND v.in_use"
-                " AND v.version < c.version"
-                " AND (v.version < greatest(c.migrate_version, c.exit_version) OR NOT EXISTS ("
-                "SELECT 1 FROM enrollments AS e WHERE e.workspace = v.workspace"
-                " AND e.campaign = v.campaign"
-                f" AND (e.state IN ({_WAITING}, {_SENDING}, {_CANCELING})"
-                f" OR (e.state = {_SENT} AND e.expire_time > $1))"
-                " AND greatest(e.campaign_version, c.migrate_version) = v.version))",
-                now,
-            )
-        return int(status.split()[-1])
+            for row in await connection.fetch(_WITH_EARLIER):
+                # One campaign at a time: of a large one it takes a look at all passages.
+                status = await connection.execute(_DROP, now, row["workspace"], row["campaign"])
+                dropped += int(status.split()[-1])
+        return dropped
 
 
 def _version(row: Any) -> StoredVersion:
