@@ -1,5 +1,6 @@
 """What callers ask for by `TriggerCampaign`, as events."""
 
+import re
 from datetime import datetime
 from hashlib import sha256
 
@@ -18,6 +19,8 @@ from services.trigger.convert.schedules import REQUESTED
 from services.trigger.model import Admitted, Occurrence, Trace
 
 _PROPERTIES_MAX = 32 << 10
+# The escape itself, not one behind an escaped backslash. PostgreSQL's text has no NUL.
+_NUL = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
 
 Item = TriggerCampaignRequest.Item
 
@@ -35,6 +38,8 @@ def to_event(item: Item, workspace: str, field: str, now: datetime) -> Occurrenc
         said = msgspec.json.encode(whole_numbers(MessageToDict(item.properties)))
     except ValueError:
         raise invalid_field(f"{field}.properties", "must hold numbers that JSON has") from None
+    if _NUL.search(said):
+        raise invalid_field(f"{field}.properties", "must not hold the character U+0000")
     if len(said) > _PROPERTIES_MAX:
         raise invalid_field(f"{field}.properties", f"must have at most {_PROPERTIES_MAX} bytes")
     uid = event_uid(workspace, item.event_id)

@@ -114,3 +114,10 @@ async def test_somebody_of_another_workspace_is_out_of_reach(house: House) -> No
 
     with pytest.raises(InvalidArgument, match="workspace"):
         await ask(house, item)
+
+
+async def test_what_no_text_of_a_database_may_hold_is_refused(house: House) -> None:
+    await house.launch(by_request(reentry_property="order"))
+
+    with pytest.raises(InvalidArgument, match="U\\+0000"):
+        await ask(house, an_item("o-1", order="a\0b"))
