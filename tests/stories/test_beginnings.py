@@ -141,3 +141,23 @@ async def test_a_new_tier_is_congratulated(world: World) -> None:
     await world.happens(world.event("profile_updated", "ana", tier="gold"))
 
     assert await eventually(world.told) == [["congratulations", "ana"]]
+
+
+async def test_each_first_step_comes_once_the_one_before_was_seen(world: World) -> None:
+    welcome = await world.campaign("welcome", "session_started", once=True)
+    tour = await begun(world, "tour", after(welcome, "message_opened"))
+    await begun(world, "permission", after(tour, "message_opened"))
+
+    for _ in range(2):
+        await world.happens(world.event("session_started", "ana"))
+    for step, following in (("welcome", "tour"), ("tour", "permission")):
+        sent = await world.decided("ana", Decision.STATE_SENT, step)
+        delivery = sent.delivery.rpartition("/")[2]
+        await world.happens(
+            world.event("message_opened", "ana", delivery=delivery, campaign=step),
+            world.event("message_opened", "ben", delivery="other", campaign="something-else"),
+        )
+        await world.decided("ana", Decision.STATE_SENT, following)
+
+    told = await eventually(world.told, lambda told: len(told) == 3)
+    assert told[1:] == [["tour", "ana"], ["permission", "ana"]]
