@@ -75,6 +75,11 @@ class Backfills:
             rests = self._clock.now() + _REST
             await self._store.fail(backfill, error.message, until=rests)
             raise
+        except Exception:  # one campaign must not stop the others, nor the worker
+            metrics.WORKER_FAILURES.labels(worker="backfills").inc()
+            log.exception("backfill_not_judged", campaign=backfill.campaign)
+            rests = self._clock.now() + _REST
+            await self._store.fail(backfill, "a failure of ours", until=rests)
         return True
 
     async def _go_through(self, backfill: Backfill, stopping: Stopping) -> None:

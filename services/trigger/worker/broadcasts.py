@@ -46,6 +46,7 @@ _REST = timedelta(seconds=1)
 # What is wrong with an audience somebody has to mend.
 _WRONG = timedelta(seconds=10)
 _LEAVE_MAX = 500
+_OURS = "it cannot be judged for a failure of ours, which the log of trigger tells"
 
 
 class Broadcasts:
@@ -100,9 +101,16 @@ class Broadcasts:
         broadcast = await self._store.claim(now, look_again=now + self._lease)
         if broadcast is None:
             return False
-        # Who went on with it meanwhile, or ended it, sees to the rest.
-        with suppress(Superseded):
-            await self._look_at(broadcast, stopping)
+        try:
+            # Who went on with it meanwhile, or ended it, sees to the rest.
+            with suppress(Superseded):
+                await self._look_at(broadcast, stopping)
+        except MeshError:
+            raise
+        except Exception:  # one broadcast must not stop the others, nor the worker
+            metrics.WORKER_FAILURES.labels(worker="broadcasts").inc()
+            log.exception("broadcast_not_judged", broadcast=str(broadcast.id))
+            await self._store.rest(broadcast.id, self._clock.now() + _WRONG, error=_OURS)
         return True
 
     async def plan(self) -> None:

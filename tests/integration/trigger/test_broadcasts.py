@@ -478,3 +478,25 @@ async def test_who_is_told_by_an_earlier_digest_is_of_the_audience(house: House)
     assert (of["post-1"].audience_count, of["post-1"].sent_count) == (2, 2)
     assert (of["post-2"].audience_count, dict(of["post-2"].suppressed)) == (2, {"digest": 2})
     assert recipients(house) == Counter(names)
+
+
+async def test_a_broadcast_that_cannot_be_judged_says_so_and_stops_nobody(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = people(house, 2)
+    await house.launch(a_broadcast())
+    admit = house.worker.broadcasts._admissions.admit
+
+    async def fail(*_: object, **__: object) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(house.worker.broadcasts._admissions, "admit", fail)
+    await go(house)
+    failed = await got(house)
+    monkeypatch.setattr(house.worker.broadcasts._admissions, "admit", admit)
+    house.clock.advance(seconds=11)
+    found = await close(house)
+
+    assert "failure of ours" in failed.error
+    assert (found.state, found.error) == (_State.STATE_DONE, "")
+    assert recipients(house) == Counter(names)
