@@ -6,11 +6,12 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from cli.demo.expectation import Rules
-from cli.demo.foresight import keeps_its_hours
+from cli.demo.foresight import clock, keeps_its_hours
 from cli.demo.story import Happening, Person
 
-# Who comes back while her win-back waits.
+# Who comes back while her win-back waits, and all who were silent.
 RETURNER = "vera"
+SILENT = ("uma", RETURNER, "wim")
 # Between one act and the next.
 _STEP = timedelta(milliseconds=2)
 # How late the sale's messages may be judged, on a slow machine.
@@ -56,6 +57,8 @@ class Scene:
     people: tuple[Person, ...]
     """Who may get a message."""
     acts: tuple[Act, ...]
+    notes: Mapping[str, str]
+    """What there is to know of some of them."""
 
 
 def scenes(rules: Rules, now: datetime) -> list[Scene]:
@@ -105,6 +108,7 @@ def _activity() -> Scene:
             _news("dana", "noa", "comment", "You are right about the cherries."),
             _news("dana", "mia", "job_change", "now on her own"),
         ),
+        notes={"otto": "has unsubscribed"},
     )
 
 
@@ -144,7 +148,18 @@ def _promotion(rules: Rules, now: datetime) -> Scene:
             # The sale began ten minutes ago.
             _look("hugo", 30.0, ago=timedelta(minutes=20)),
         ),
+        notes={
+            "cleo": "saw a trifle",
+            "dora": "has bought since",
+            "hugo": "looked too early",
+            **{one.profile: _clock(one, now) for one in shoppers},
+        },
     )
+
+
+def _clock(person: Person, now: datetime) -> str:
+    city = person.time_zone.rpartition("/")[2].replace("_", " ")
+    return f"{city} {clock(person.time_zone, now):%a %H:%M}"
 
 
 def _look(who: str, price: float, *, ago: timedelta = timedelta(0)) -> Act:
@@ -153,7 +168,11 @@ def _look(who: str, price: float, *, ago: timedelta = timedelta(0)) -> Act:
 
 
 def _silence(rules: Rules) -> Scene:
-    people = (_person("uma"), _person(RETURNER), _person("wim", consent="undecided"))
+    never_asked = SILENT[-1]
+    people = tuple(
+        _person(name, consent="undecided" if name == never_asked else "subscribed")
+        for name in SILENT
+    )
     ago = rules.silence - rules.silence_left
     return Scene(
         id="silence",
@@ -163,6 +182,7 @@ def _silence(rules: Rules) -> Scene:
         acts=tuple(
             Act(who=one.profile, type="page_viewed", properties={}, ago=ago) for one in people
         ),
+        notes={RETURNER: "comes back", never_asked: "was never asked"},
     )
 
 
@@ -179,6 +199,7 @@ def _likes() -> Scene:
             _like("ben", "theo", "breakfast"),
             _like("ben", "theo", "breakfast", type_="photo_unliked"),
         ),
+        notes={"theo": "lost his only like"},
     )
 
 

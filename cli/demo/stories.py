@@ -9,7 +9,6 @@ from beckon.trigger.v1.decision_service_pb2 import Decision
 from cli.demo import account, foresight
 from cli.demo.expectation import CART, FULL, Stop
 from cli.demo.scenes import Scene
-from cli.demo.story import Person
 from cli.output import last
 from stack.sinks.store import Mail
 
@@ -57,7 +56,9 @@ def tell(
                 *_got(scene, by_address[person.email], begun),
                 *_missed(scene, by_profile[person.profile]),
             ]
-            who = _who(person, begun)
+            who = person.profile
+            if note := scene.notes.get(who):
+                who = f"{who}, {note}"
             for line in told:
                 yield f"    {who:<26}{line}"
                 who = ""
@@ -72,13 +73,6 @@ def tell_carts(mails: Iterable[Mail]) -> str:
         f"S2 Abandoned carts: {len(carts)} reminded, {full} of them in the words for a fuller cart;"
         " the table says what stopped the others"
     )
-
-
-def _who(person: Person, now: datetime) -> str:
-    if not person.time_zone:
-        return person.profile
-    city = person.time_zone.rpartition("/")[2].replace("_", " ")
-    return f"{person.profile}, {city} {foresight.clock(person.time_zone, now):%a %H:%M}"
 
 
 def _got(scene: Scene, mails: Iterable[Mail], begun: datetime) -> Iterator[str]:
