@@ -235,11 +235,16 @@ def _row(campaign: "Campaign") -> tuple[str, ...]:
     return (
         last(campaign.name),
         enum_text(campaign, "state"),
-        campaign.trigger.event_type,
+        _beginning(campaign),
         format_duration(campaign.delay.ToTimedelta()),
         enum_text(campaign.message, "channel"),
         str(campaign.version),
     )
+
+
+def _beginning(campaign: "Campaign") -> str:
+    """Return what a campaign begins with: the type of an event, or what else it is."""
+    return campaign.trigger.event_type or f"({campaign.trigger.WhichOneof('beginning')})"
 
 
 def _moved(session: Session, campaign: "Campaign") -> None:

@@ -416,6 +416,38 @@ async def test_a_repeat_of_a_create_in_any_state_changes_nothing(
         assert len(hooks.posts) == 50
 
 
+async def test_a_broadcast_is_counted_by_what_became_of_each_message(
+    tmp_path: Path, database_url: str, peers: Peers, hooks: Hooks
+) -> None:
+    async with service(tmp_path, database_url, peers.address, hooks=hooks.address) as delivery:
+        await delivery.save(a_template(hook=hooks.address))
+        hooks.behave = lambda post, _: (
+            web.Response(status=400 if b"refused" in post.body else 503)
+            if b"sent" not in post.body
+            else None
+        )
+        broadcast = uuid4().bytes
+        requests = [a_delivery(profile=f"sent{number}") for number in range(3)]
+        requests += [a_delivery(profile="refused"), a_delivery(profile="waits")]
+        late = a_delivery(profile="sent-late", expire_seconds=1)
+        for request in (*requests, late):
+            request.broadcast = broadcast
+        await delivery.create(*requests, late, a_delivery(profile="sent-alone"))
+        await eventually(lambda: all_in(delivery, pb.Delivery.STATE_SENT, 4))
+        refused = await delivery.reaches(key_of(requests[3]), pb.Delivery.STATE_FAILED)
+        await delivery.reaches(key_of(late), pb.Delivery.STATE_EXPIRED)
+
+        counts = await delivery.deliveries.CountDeliveries(
+            pb.CountDeliveriesRequest(broadcast=broadcast)
+        )
+        with pytest.raises(grpc.aio.AioRpcError, match="broadcast") as caught:
+            await delivery.deliveries.CountDeliveries(pb.CountDeliveriesRequest())
+
+        assert counts.sent_count == 3
+        assert dict(counts.failed) == {refused.error.partition(":")[0]: 1, "expired": 1}
+        assert caught.value.code() == grpc.StatusCode.INVALID_ARGUMENT
+
+
 async def test_cancelled_is_cancelled_before_during_and_never_after(
     tmp_path: Path, database_url: str, peers: Peers, hooks: Hooks
 ) -> None:

@@ -318,7 +318,9 @@ class CountDeliveriesRequest(_message.Message):
 
     BROADCAST_FIELD_NUMBER: _builtins.int
     broadcast: _builtins.bytes
-    """See `CreateDeliveryRequest.broadcast`."""
+    """Required. See `CreateDeliveryRequest.broadcast`; one that is not 16 bytes
+    is `INVALID_ARGUMENT`.
+    """
     def __init__(
         self,
         *,

@@ -103,7 +103,9 @@ class DeliveryServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def CountDeliveries(self, request, context):
-        """Counts the deliveries of a broadcast that have ended. Spans workspaces:
+        """Counts the deliveries of a broadcast that have ended. Those that were
+        cancelled or are under way are in no count. Zeros for a broadcast of which
+        there is none. Looks at each: a million take seconds. Spans workspaces:
         internal callers only.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

@@ -47,7 +47,9 @@ class DeliveryServiceStub:
     internal callers only.
     """
     CountDeliveries: _grpc.UnaryUnaryMultiCallable[_delivery_service_pb2.CountDeliveriesRequest, _delivery_service_pb2.CountDeliveriesResponse]
-    """Counts the deliveries of a broadcast that have ended. Spans workspaces:
+    """Counts the deliveries of a broadcast that have ended. Those that were
+    cancelled or are under way are in no count. Zeros for a broadcast of which
+    there is none. Looks at each: a million take seconds. Spans workspaces:
     internal callers only.
     """
     RedriveDeliveries: _grpc.UnaryUnaryMultiCallable[_delivery_service_pb2.RedriveDeliveriesRequest, _delivery_service_pb2.RedriveDeliveriesResponse]
@@ -75,7 +77,9 @@ class DeliveryServiceAsyncStub(DeliveryServiceStub):
     internal callers only.
     """
     CountDeliveries: _aio.UnaryUnaryMultiCallable[_delivery_service_pb2.CountDeliveriesRequest, _delivery_service_pb2.CountDeliveriesResponse]  # type: ignore[assignment]
-    """Counts the deliveries of a broadcast that have ended. Spans workspaces:
+    """Counts the deliveries of a broadcast that have ended. Those that were
+    cancelled or are under way are in no count. Zeros for a broadcast of which
+    there is none. Looks at each: a million take seconds. Spans workspaces:
     internal callers only.
     """
     RedriveDeliveries: _aio.UnaryUnaryMultiCallable[_delivery_service_pb2.RedriveDeliveriesRequest, _delivery_service_pb2.RedriveDeliveriesResponse]  # type: ignore[assignment]
@@ -130,7 +134,9 @@ class DeliveryServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _delivery_service_pb2.CountDeliveriesRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_delivery_service_pb2.CountDeliveriesResponse, _abc.Awaitable[_delivery_service_pb2.CountDeliveriesResponse]]:
-        """Counts the deliveries of a broadcast that have ended. Spans workspaces:
+        """Counts the deliveries of a broadcast that have ended. Those that were
+        cancelled or are under way are in no count. Zeros for a broadcast of which
+        there is none. Looks at each: a million take seconds. Spans workspaces:
         internal callers only.
         """
 
