@@ -180,6 +180,23 @@ def from_rpc_error(error: grpc.aio.AioRpcError, *, dependency: str) -> MeshError
     )
 
 
+def as_told(error: grpc.aio.AioRpcError) -> MeshError | None:
+    """Return a peer's refusal as it was told, for who asks what callers have written.
+
+    None: not a refusal of what was asked for.
+    """
+    kind = _REFUSALS.get(error.code())
+    name = f"ERROR_REASON_{reason_of(error)}"
+    if kind is None or name not in ErrorReason.keys():  # noqa: SIM118 — no mapping
+        return None
+    return kind(
+        ErrorReason.Value(name),
+        error.details() or "",
+        metadata=metadata_of(error),
+        violations=violations_of(error),
+    )
+
+
 def unavailable(dependency: str) -> Unavailable:
     """Return the error that says `dependency` is away."""
     return Unavailable(
@@ -232,6 +249,7 @@ def metadata_of(error: grpc.aio.AioRpcError) -> dict[str, str]:
     return {}
 
 
+_REFUSALS = {kind.code: kind for kind in (InvalidArgument, NotFound, FailedPrecondition)}
 _PEER_IS_AWAY = frozenset(
     {
         grpc.StatusCode.UNAVAILABLE,

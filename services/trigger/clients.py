@@ -25,7 +25,7 @@ from beckon.throttle.v1 import throttle_service_pb2_grpc as throttle_rpc
 from beckon.type.v1.channel_pb2 import Channel
 from google.rpc.status_pb2 import Status
 
-from mesh.errors import from_rpc_error
+from mesh.errors import as_told, from_rpc_error
 from mesh.names import format_name
 from services.trigger.convert.events import to_person
 from services.trigger.convert.identities import to_found
@@ -178,9 +178,16 @@ class Profile:
         return answer.version
 
     async def audience(self, request: watch_pb.StreamAudienceRequest) -> AsyncIterator[Page]:
-        """Yield people page by page, from the request's cursor on."""
+        """Yield people page by page, from the request's cursor on.
+
+        Raises:
+            InvalidArgument: A filter does not compile, or the cursor is of other keys.
+            NotFound: There is no such segment.
+            FailedPrecondition: It is built yet.
+            Unavailable: Profile is away.
+        """
         workspace = request.parent.rpartition("/")[2]
-        with _translated("profile"):
+        try:
             async for answer in self._watches.StreamAudience(request):
                 yield Page(
                     tuple(
@@ -189,6 +196,8 @@ class Profile:
                     ),
                     answer.cursor,
                 )
+        except grpc.aio.AioRpcError as error:
+            raise as_told(error) or from_rpc_error(error, dependency="profile") from error
 
     async def record_erasure(self, request: profile_erasure_pb.RecordErasureRequest) -> None:
         """Say what a service has removed; repeating it is harmless."""

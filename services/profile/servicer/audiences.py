@@ -32,7 +32,10 @@ class AudienceStreams:
         workspace = workspace_of(request.parent, field="parent")
         place = _place(self._tokens.read(request, field="cursor"))
         now_us = micros(self._clock.now())
-        async for step in self._steps(workspace, request, place, now_us):
+        steps = self._steps(workspace, request, place, now_us)
+        if request.validate_only:
+            return
+        async for step in steps:
             if step.found:
                 cursor = self._tokens.write(request, step.place, field="cursor")
                 yield _response(step, cursor)

@@ -81,6 +81,7 @@ class CampaignServicer(rpc.CampaignServiceServicer):
         workspace = workspace_of(request.parent, field="parent")
         check_resource_id(request.campaign_id, field="campaign_id")
         check_campaign(request.campaign, workspace)
+        await self._watching.require_audience(workspace, request.campaign)
         now = self._clock.now()
         campaign = StoredCampaign(
             workspace=workspace,
@@ -120,6 +121,7 @@ class CampaignServicer(rpc.CampaignServiceServicer):
                 changed, _ = apply_update(current, request.campaign, request.update_mask)
                 new = self._changed(stored, changed, in_flight)
                 await require_regions(self._regions, connection, stored.workspace, changed)
+                await self._watching.require_audience(stored.workspace, changed)
                 if new.version == stored.version or request.validate_only:
                     return to_campaign(new)
                 return to_campaign(await self._change(connection, new, in_flight))
@@ -142,6 +144,7 @@ class CampaignServicer(rpc.CampaignServiceServicer):
             content = to_campaign(replace(stored, spec=version.spec))
             new = self._changed(stored, content, in_flight)
             await require_regions(self._regions, connection, stored.workspace, content)
+            await self._watching.require_audience(stored.workspace, content)
             if new.version == stored.version:
                 return to_campaign(new)
             rolled_back = to_campaign(await self._change(connection, new, in_flight))

@@ -10,6 +10,7 @@ from services.trigger.convert.beginnings import to_beginning
 from services.trigger.convert.times import from_timestamp
 from services.trigger.convert.watches import Watches, to_watches
 from services.trigger.model import CampaignState, StoredCampaign
+from services.trigger.servicer.audience_checks import require_audience
 from services.trigger.store import BackfillStore, WatchStore
 
 
@@ -21,6 +22,10 @@ class Watching:
         self._profile = profile
         self._watches = watches
         self._backfills = backfills
+
+    async def require_audience(self, workspace: str, campaign: Campaign) -> None:
+        """Raise InvalidArgument unless profile can look for whom a campaign is for."""
+        await require_audience(self._profile, workspace, campaign)
 
     async def written(
         self, connection: Connection, campaign: StoredCampaign, *, now: datetime

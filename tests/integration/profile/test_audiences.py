@@ -146,6 +146,14 @@ async def test_a_filter_that_does_not_compile_is_named(world: Neighbours) -> Non
         await streamed(world, ask(filter="profile.attributes.even &&"))
 
 
+async def test_only_asked_whether_it_can_be_answered_it_answers_with_nobody(
+    world: Neighbours,
+) -> None:
+    assert await streamed(world, ask(filter="true", validate_only=True)) == []
+    with pytest.raises(InvalidArgument, match="filter"):
+        await streamed(world, ask(filter="profile.attributes.(", validate_only=True))
+
+
 async def test_another_workspace_is_out_of_reach(world: Neighbours) -> None:
     with pytest.raises(InvalidArgument, match="workspaces/acme"):
         await streamed(world, ask(segment="workspaces/other/segments/gold"))

@@ -4,8 +4,12 @@ import json
 from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Any
 
+from beckon.errors.v1.error_reason_pb2 import ErrorReason
 from beckon.profile.v1 import watch_service_pb2 as pb
 from beckon.profile.v1 import watch_service_pb2_grpc as rpc
+
+from mesh.errors import InvalidArgument, NotFound, to_status
+from services.profile.convert.predicates import compile_filter
 
 if TYPE_CHECKING:
     from tests.integration.trigger.peers import Faults, MemoryProfile
@@ -20,6 +24,8 @@ class MemoryWatches(rpc.WatchServiceServicer):
         self.profile = profile
         self.faults = faults
         self.set: dict[str, pb.SetWatchesRequest] = {}
+        self.missing: set[str] = set()
+        """Segments that are not there."""
         self.page = 2
         self.related: dict[str, list[str]] = {}
         self.streams = 0
@@ -37,6 +43,22 @@ class MemoryWatches(rpc.WatchServiceServicer):
     async def StreamAudience(
         self, request: pb.StreamAudienceRequest, context: Any
     ) -> AsyncIterator[pb.StreamAudienceResponse]:
+        if request.validate_only:
+            await self.faults.around("StreamAudience", context, lambda: None)
+        try:
+            compile_filter(
+                request.related.filter or request.filter or "true",
+                relation=request.HasField("related"),
+            )
+        except InvalidArgument as error:
+            await context.abort_with_status(to_status(error))
+        if request.segment in self.missing:
+            gone = NotFound(
+                ErrorReason.ERROR_REASON_RESOURCE_NOT_FOUND, f"{request.segment} does not exist"
+            )
+            await context.abort_with_status(to_status(gone))
+        if request.validate_only:
+            return
         self.streams += 1
         if request.HasField("related"):
             people = sorted(self.related.get(request.related.profile, ()))

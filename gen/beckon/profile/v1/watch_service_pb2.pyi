@@ -161,6 +161,7 @@ class StreamAudienceRequest(_message.Message):
     EVERYONE_FIELD_NUMBER: _builtins.int
     RELATED_FIELD_NUMBER: _builtins.int
     CURSOR_FIELD_NUMBER: _builtins.int
+    VALIDATE_ONLY_FIELD_NUMBER: _builtins.int
     parent: _builtins.str
     """`workspaces/{workspace}`."""
     segment: _builtins.str
@@ -175,6 +176,10 @@ class StreamAudienceRequest(_message.Message):
     """Of the last answer received, to resume with the same `parent` and `who`;
     others are `INVALID_ARGUMENT`. Empty: from the first.
     """
+    validate_only: _builtins.bool
+    """Only whether it can be answered: filters that do not compile are refused
+    with their field, and all else is answered with nobody.
+    """
     @_builtins.property
     def related(self) -> Global___StreamAudienceRequest.Related:
         """Who is related to somebody."""
@@ -188,10 +193,11 @@ class StreamAudienceRequest(_message.Message):
         everyone: _builtins.bool = ...,
         related: Global___StreamAudienceRequest.Related | None = ...,
         cursor: _builtins.str = ...,
+        validate_only: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["everyone", b"everyone", "filter", b"filter", "related", b"related", "segment", b"segment", "who", b"who"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cursor", b"cursor", "everyone", b"everyone", "filter", b"filter", "parent", b"parent", "related", b"related", "segment", b"segment", "who", b"who"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cursor", b"cursor", "everyone", b"everyone", "filter", b"filter", "parent", b"parent", "related", b"related", "segment", b"segment", "validate_only", b"validate_only", "who", b"who"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_who: _TypeAlias = _typing.Literal["segment", "filter", "everyone", "related"]  # noqa: Y015
     _WhichOneofArgType_who: _TypeAlias = _typing.Literal["who", b"who"]  # noqa: Y015

@@ -66,7 +66,7 @@ class WatchServiceServicer(object):
 
     def StreamAudience(self, request, context):
         """Streams people with how they stand when they are come to, by profile id,
-        until the last; members of a segment and the outcome of a filter are looked
+        until the last. Members of a segment and the outcome of a filter are looked
         up anew for every few hundred. Each person comes once; who is united or
         parted meanwhile may come under each of her names or, when the one that
         stays was passed before she belonged to the audience, not at all. Relative

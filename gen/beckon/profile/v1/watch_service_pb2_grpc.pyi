@@ -46,7 +46,7 @@ class WatchServiceStub:
     """
     StreamAudience: _grpc.UnaryStreamMultiCallable[_watch_service_pb2.StreamAudienceRequest, _watch_service_pb2.StreamAudienceResponse]
     """Streams people with how they stand when they are come to, by profile id,
-    until the last; members of a segment and the outcome of a filter are looked
+    until the last. Members of a segment and the outcome of a filter are looked
     up anew for every few hundred. Each person comes once; who is united or
     parted meanwhile may come under each of her names or, when the one that
     stays was passed before she belonged to the audience, not at all. Relative
@@ -70,7 +70,7 @@ class WatchServiceAsyncStub(WatchServiceStub):
     """
     StreamAudience: _aio.UnaryStreamMultiCallable[_watch_service_pb2.StreamAudienceRequest, _watch_service_pb2.StreamAudienceResponse]  # type: ignore[assignment]
     """Streams people with how they stand when they are come to, by profile id,
-    until the last; members of a segment and the outcome of a filter are looked
+    until the last. Members of a segment and the outcome of a filter are looked
     up anew for every few hundred. Each person comes once; who is united or
     parted meanwhile may come under each of her names or, when the one that
     stays was passed before she belonged to the audience, not at all. Relative
@@ -103,7 +103,7 @@ class WatchServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_watch_service_pb2.StreamAudienceResponse], _abc.AsyncIterator[_watch_service_pb2.StreamAudienceResponse]]:
         """Streams people with how they stand when they are come to, by profile id,
-        until the last; members of a segment and the outcome of a filter are looked
+        until the last. Members of a segment and the outcome of a filter are looked
         up anew for every few hundred. Each person comes once; who is united or
         parted meanwhile may come under each of her names or, when the one that
         stays was passed before she belonged to the audience, not at all. Relative
