@@ -101,16 +101,20 @@ def to_broadcast(broadcast: Broadcast, account: pb.Broadcast.Account | None = No
 def to_account(tally: Tally, sent: int, failed: dict[str, int]) -> pb.Broadcast.Account:
     """Return where everybody is.
 
+    Who was sent a message under two ids, and turned out to be one person, was two people of the
+    audience; who was sent one and is erased was one, as long as delivery has it.
+
     Args:
         tally: counted after the deliveries were: whose delivery is counted is in it.
         sent: deliveries that a provider accepted.
         failed: those that could not be sent, by reason.
     """
     over = sent + sum(failed.values()) + sum(tally.suppressed.values())
+    audience = max(tally.audience, over)
     return pb.Broadcast.Account(
-        audience_count=tally.audience,
+        audience_count=audience,
         sent_count=sent,
         suppressed=tally.suppressed,
         failed=failed,
-        pending_count=tally.audience - over,
+        pending_count=audience - over,
     )

@@ -136,13 +136,9 @@ class Broadcasts:
         """Return where everybody is whom a broadcast has come to."""
         if broadcast.account is not None:
             return pb.Broadcast.Account.FromString(broadcast.account)
-        while True:
-            # In this order: whose delivery is counted has her passage in the tally.
-            sent, failed = await self._delivery.count(broadcast.id)
-            found = to_account(await self._store.tally(broadcast.id), sent, failed)
-            # But who was erased in between.
-            if found.pending_count >= 0:
-                return found
+        # In this order: whose delivery is counted has her passage in the tally.
+        sent, failed = await self._delivery.count(broadcast.id)
+        return to_account(await self._store.tally(broadcast.id), sent, failed)
 
     async def _run_lane(self, lane: int, stopping: Stopping) -> None:
         while not stopping.is_set():

@@ -18,6 +18,7 @@ from services.trigger.store import BroadcastStore
 from services.trigger.worker import Worker
 from tests.integration.trigger.house import House, a_campaign, an_event
 from tests.integration.trigger.peers import Known
+from tests.integration.trigger.test_people import unite
 
 _State = pb.Broadcast.State
 
@@ -500,3 +501,19 @@ async def test_a_broadcast_that_cannot_be_judged_says_so_and_stops_nobody(
     assert "failure of ours" in failed.error
     assert (found.state, found.error) == (_State.STATE_DONE, "")
     assert recipients(house) == Counter(names)
+
+
+async def test_the_account_closes_though_two_of_the_audience_were_one_person(house: House) -> None:
+    names = people(house, 3)
+    house.memory.delivery.pending.add(names[2])
+    await house.launch(a_broadcast())
+    await go(house)
+
+    await unite(house, "p000", "p001")
+    await house.work()
+    house.memory.delivery.pending.clear()
+    async with asyncio.timeout(30):
+        found = await close(house)
+
+    assert (found.state, found.account.audience_count) == (_State.STATE_DONE, 3)
+    assert found.account.sent_count == 3
