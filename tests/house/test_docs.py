@@ -1,10 +1,13 @@
 """Makes sure that the documentation says what the code does: pages are fresh, and what they name exists."""
 
+import json
 import re
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from subprocess import run
 from sys import executable
+from typing import Any
 
 import pytest
 
@@ -75,3 +78,21 @@ def test_a_module_that_a_page_says_to_run_exists(page: Path) -> None:
     assert [
         str(file) for file in files if not (file.is_dir() or file.with_suffix(".py").exists())
     ] == []
+
+
+def test_every_field_of_a_campaign_is_explained() -> None:
+    page = set(re.findall(r"[a-z_]{2,}", (DOCS / "campaigns.md").read_text()))
+    schema = json.loads((DOCS / "schema" / "beckon.schema.json").read_text())
+
+    assert set(fields(schema["$defs"]["Campaign"])) - page == set()
+
+
+def fields(schema: Any) -> Iterator[str]:
+    """Yield the names of all fields of a schema, and of what is in them."""
+    if isinstance(schema, list):
+        for one in schema:
+            yield from fields(one)
+    elif isinstance(schema, dict):
+        yield from schema.get("properties", {})
+        for one in schema.values():
+            yield from fields(one)
