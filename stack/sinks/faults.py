@@ -1,6 +1,8 @@
 """How a sink misbehaves when told to."""
 
+import asyncio
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import StrEnum
 from random import Random
@@ -32,7 +34,7 @@ class Fault(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     retry_after: float | None = None
     """Seconds for a Retry-After header, with a refusal."""
     seconds: float = 30.0
-    """How long a stall lasts."""
+    """How long a stall lasts, if nobody tells the sink to behave otherwise before."""
     rate: float = 1.0
     """Share of the matching requests that are struck."""
     target: str = ""
@@ -50,11 +52,20 @@ class Faults:
     rules: Sequence[Fault] = ()
     random: Random = field(default_factory=lambda: Random(7))
     _struck: dict[int, int] = field(default_factory=dict)
+    _over: asyncio.Event = field(default_factory=asyncio.Event)
 
     def set(self, rules: Sequence[Fault]) -> None:
-        """Misbehave like this from now on."""
+        """Misbehave like this from now on; what stalls goes on."""
         self.rules = rules
         self._struck = {}
+        self._over.set()
+        self._over = asyncio.Event()
+
+    async def stall(self, fault: Fault) -> None:
+        """Keep somebody waiting until the fault's time or the fault itself is over."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(fault.seconds):
+                await self._over.wait()
 
     def strike(self, targets: Sequence[str], headers: Mapping[str, str]) -> Fault | None:
         """Return the fault that befalls a request, if one does."""

@@ -40,21 +40,20 @@ class MailSink:
             accepted=fault is None or fault.kind in {Kind.STALL, Kind.DROP},
         )
         await self._recorder.record(arrival)
-        return _ACCEPTED if fault is None else await _misbehave(server, fault)
+        return _ACCEPTED if fault is None else await self._misbehave(server, fault)
 
-
-async def _misbehave(server: SMTP, fault: Fault) -> str:
-    match fault.kind:
-        case Kind.REFUSE:
-            return f"{fault.status} told to refuse"
-        case Kind.STALL:
-            await asyncio.sleep(fault.seconds)
-        case Kind.DROP | Kind.CUT:
-            # By name, as the loop's transport is no subclass of asyncio's.
-            getattr(server.transport, "abort")()  # noqa: B009 — nor does mypy see the method.
-            # Until the loss of the connection cancels us: an answer now could still get out.
-            await asyncio.Event().wait()
-    return _ACCEPTED
+    async def _misbehave(self, server: SMTP, fault: Fault) -> str:
+        match fault.kind:
+            case Kind.REFUSE:
+                return f"{fault.status} told to refuse"
+            case Kind.STALL:
+                await self._faults.stall(fault)
+            case Kind.DROP | Kind.CUT:
+                # By name, as the loop's transport is no subclass of asyncio's.
+                getattr(server.transport, "abort")()  # noqa: B009 — nor does mypy see the method.
+                # Until the loss of the connection cancels us: an answer now could still get out.
+                await asyncio.Event().wait()
+        return _ACCEPTED
 
 
 async def serve(chosen: Options) -> None:

@@ -37,20 +37,19 @@ class WebhookSink:
         )
         await self._recorder.record(arrival)
         if fault is not None:
-            return await _misbehave(request, fault)
+            return await self._misbehave(request, fault)
         return web.Response(body=_OK, content_type="application/json")
 
-
-async def _misbehave(request: web.BaseRequest, fault: Fault) -> web.Response:
-    if fault.kind in {Kind.DROP, Kind.CUT}:
-        if request.transport is not None:
-            request.transport.abort()
-        return web.Response(status=500)
-    if fault.kind is Kind.STALL:
-        await asyncio.sleep(fault.seconds)
-        return web.Response(body=_OK, content_type="application/json")
-    wait = {} if fault.retry_after is None else {"Retry-After": f"{fault.retry_after:g}"}
-    return web.Response(status=fault.status, headers=wait, text="told to refuse\n")
+    async def _misbehave(self, request: web.BaseRequest, fault: Fault) -> web.Response:
+        if fault.kind in {Kind.DROP, Kind.CUT}:
+            if request.transport is not None:
+                request.transport.abort()
+            return web.Response(status=500)
+        if fault.kind is Kind.STALL:
+            await self._faults.stall(fault)
+            return web.Response(body=_OK, content_type="application/json")
+        wait = {} if fault.retry_after is None else {"Retry-After": f"{fault.retry_after:g}"}
+        return web.Response(status=fault.status, headers=wait, text="told to refuse\n")
 
 
 async def serve(chosen: Options) -> None:

@@ -18,6 +18,8 @@ _SETTINGS = {
     # A retry of a test should not take as long as one that spares a provider.
     "DELIVERY_RETRY_FIRST_SECONDS": "0.2",
     "DELIVERY_POLL_SECONDS": "0.2",
+    # Who stalls is let go when the story goes on, not when delivery has lost its patience.
+    "DELIVERY_WEBHOOK_TIMEOUT_SECONDS": "60",
 }
 
 _numbers = count(1)
