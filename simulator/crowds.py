@@ -8,10 +8,10 @@ from typing import Any
 from beckon.trigger.v1.campaign_service_pb2 import Audience, Recipient
 
 from mesh.expressions import EventFacts, ExpressionFailed, compile_expression, make_context
+from services.trigger.convert.campaigns import facts_of
 from services.trigger.model import Person, Plan
 from simulator.memberships import Memberships
 from simulator.people import People
-from simulator.watches import facts_of
 
 
 @dataclass(slots=True)

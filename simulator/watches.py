@@ -12,11 +12,11 @@ from mesh.errors import invalid_field
 from mesh.expressions import (
     EventFacts,
     ExpressionFailed,
-    ProfileFacts,
     compile_expression,
     make_context,
 )
 from services.trigger.convert.beginnings import CONDITION_ENTERED, CONDITION_EXITED, to_beginning
+from services.trigger.convert.campaigns import facts_of
 from services.trigger.convert.times import from_duration
 from services.trigger.model import Person
 from services.trigger.rules.beginnings import last_heard
@@ -113,20 +113,6 @@ def _silent(duration: timedelta, event_type: str) -> Callable[[Person, datetime]
         return last is not None and last <= now - duration
 
     return holds
-
-
-def facts_of(person: Person) -> ProfileFacts:
-    """Return what expressions see of a person."""
-    return ProfileFacts(
-        id=person.profile,
-        attributes=person.attributes,
-        counters={type_: {"count": count} for type_, count in person.counts.items()},
-        time_zone=person.time_zone,
-        locale=person.locale,
-        first_seen_time=person.first_seen_time,
-        last_seen_time=person.last_seen_time,
-        traits=person.traits,
-    )
 
 
 def _times_of(person: Person) -> Iterable[datetime]:

@@ -111,7 +111,7 @@ class Contexts:
             self._of = (event, person, trigger, now)
             self._context = make_context(
                 event=_event_facts(event),
-                profile=_profile_facts(person),
+                profile=facts_of(person),
                 now=now,
                 trigger=None if trigger is None else _event_facts(trigger),
             )
@@ -195,7 +195,8 @@ def _event_facts(event: Occurrence) -> EventFacts:
     return EventFacts(event.event_id, event.type, event.occur_time, event.properties)
 
 
-def _profile_facts(person: Person) -> ProfileFacts:
+def facts_of(person: Person) -> ProfileFacts:
+    """Return what expressions see of a person."""
     return ProfileFacts(
         id=person.profile,
         attributes=person.attributes,
