@@ -50,6 +50,7 @@ from services.trigger.rules import (
     named_by,
     next_planned,
     plan_for,
+    regroup,
     stopped_meanwhile,
     unite,
     walk,
@@ -215,6 +216,7 @@ class Engine:
             one if one.key.profile == profile else self._passages.move(one, profile)
             for one in self._passages.of_people({*members})
         ]
+        self._regroup([one for one in moved if one.digest_key is not None])
         for campaign in sorted({one.key.campaign for one in moved}):
             self._unite_in(campaign, [one for one in moved if one.key.campaign == campaign], before)
         self._look(profile, facts)
@@ -547,14 +549,19 @@ class Engine:
         if plan is None:
             return
         profile = next(iter(passages)).key.profile
-        since = min(one.event.occur_time for one in passages)
+        arm = self._unite_arms(plan.key(profile), before)
+        # Windows are regrouped instead.
+        alone = [one for one in passages if one.digest_key is None]
+        if not alone:
+            return
+        since = min(one.event.occur_time for one in alone)
         united = unite(
             plan,
-            list(passages),
+            alone,
             self._events_of(profile, exception_types(plan), since),
             self._person(profile),
             before={one: name for one, name in before.items() if one != name},
-            arm=self._unite_arms(plan.key(profile), before),
+            arm=arm,
             now=self.now,
         )
         for refusal in united.refusals:
@@ -564,6 +571,19 @@ class Engine:
             self._refused(refusal)
         for passage in united.passages:
             self._changed(passage)
+
+    def _regroup(self, windows: Collection[Enrollment]) -> None:
+        """Give a person who gathers by several windows of a key one of them."""
+        gathering = [
+            one
+            for one in windows
+            if one.state is EnrollmentState.WAITING and one.release_time is None
+        ]
+        held = [(item, one) for one in gathering for item in self._windows.items_of(one)]
+        regrouped = regroup(gathering, held, now=self.now)
+        self._windows.hold(regrouped.items)
+        for window in regrouped.windows:
+            self._changed(window)
 
     def _unite_arms(self, key: Key, before: Mapping[str, str]) -> str:
         """Return the arm that was given to any of the people first."""

@@ -1,6 +1,6 @@
 """What digests gather, in memory, as the store of trigger keeps it."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from dataclasses import replace
 from typing import Any
 from uuid import UUID
@@ -46,14 +46,14 @@ class Windows:
         """Return what is left in the window of a passage; None: it is none."""
         if passage.digest_key is None:
             return None
-        return summary_of(self._of(passage))
+        return summary_of(self.items_of(passage))
 
     def told(self, plan: Plan, passage: Enrollment) -> dict[str, Any] | None:
         """Return what the template of a window sees, with ids for events; None: it is none."""
         if passage.digest_key is None or plan.digest is None:
             return None
         left = sorted(
-            (one for one in self._of(passage) if not one.removed),
+            (one for one in self.items_of(passage) if not one.removed),
             key=lambda one: (one.event.occur_time, one.event.uid.bytes),
             reverse=True,
         )
@@ -73,6 +73,10 @@ class Windows:
             ],
         }
 
+    def hold(self, items: Iterable[DigestItem]) -> None:
+        """Keep what windows hold now."""
+        self._items |= {(item.key, item.event.uid): item for item in items}
+
     def move(self, profiles: Collection[str], profile: str) -> None:
         """Give what was gathered for some ids to the person whose they are."""
         for name, item in list(self._items.items()):
@@ -90,8 +94,18 @@ class Windows:
                 del self._undos[name]
                 after = replace(undo, key=undo.key._replace(profile=profile))
                 self._undos[after.key, after.event.uid] = after
+        # What they did under several ids is one person's.
+        self._items = {
+            name: replace(one, actor=profile) if one.actor in profiles else one
+            for name, one in self._items.items()
+        }
+        self._undos = {
+            name: replace(one, actor=profile) if one.actor in profiles else one
+            for name, one in self._undos.items()
+        }
 
-    def _of(self, passage: Enrollment) -> list[DigestItem]:
+    def items_of(self, passage: Enrollment) -> list[DigestItem]:
+        """Return what the window of a passage has gathered, taken out again or not."""
         return [
             one
             for one in self._items.values()
