@@ -16,18 +16,20 @@ _LATEST = "rank() OVER (PARTITION BY profile, entry_time{goal} ORDER BY occur_ti
 # Gates are a JSON list of lists, each beginning with its name.
 _GATE = "convert_from(gates, 'UTF8')::jsonb -> -1 ->> 0"
 _ARM = "coalesce(nullif(variant, ''), 'default')"
+# As what is of a campaign is indexed.
+_CAMPAIGN = "workspace || '/' || campaign = $1::text || '/' || $2::text"
 _PASSAGES = (
     f"SELECT {_ARM} AS variant, count(*) AS entries, count(DISTINCT profile) AS profiles,"
     f" count(*) FILTER (WHERE state = {_SENT}) AS sent,"
     f" count(*) FILTER (WHERE state NOT IN ({_SENT}, {_EXITED})) AS waiting FROM ("
     "SELECT profile, variant, state,"
     f" {_LATEST.format(goal='')} AS latest FROM enrollments"
-    " WHERE workspace = $1 AND campaign = $2) AS p WHERE latest GROUP BY 1"
+    f" WHERE {_CAMPAIGN}) AS p WHERE latest GROUP BY 1"
 )
 _EXITS = (
     f"SELECT {_ARM} AS variant, {_GATE} AS gate, count(*) AS count FROM ("
     f"SELECT variant, state, gates, {_LATEST.format(goal='')} AS latest FROM enrollments"
-    f" WHERE workspace = $1 AND campaign = $2) AS p WHERE latest AND state = {_EXITED}"
+    f" WHERE {_CAMPAIGN}) AS p WHERE latest AND state = {_EXITED}"
     " GROUP BY 1, 2"
 )
 _GOALS = (
@@ -35,12 +37,12 @@ _GOALS = (
     " sum(value) AS value FROM ("
     f"SELECT profile, variant, goal, value, {_LATEST.format(goal=', goal')} AS latest"
     " FROM conversions JOIN enrollments USING (workspace, profile, campaign, event_uid)"
-    " WHERE workspace = $1 AND campaign = $2) AS c WHERE latest GROUP BY 1, 2"
+    f" WHERE {_CAMPAIGN}) AS c WHERE latest GROUP BY 1, 2"
 )
 # Who was given several arms before she turned out to be one person counts for the first.
 _FIRST = (
     "WITH first AS (SELECT DISTINCT ON (profile) profile, variant, split FROM assignments AS a"
-    " WHERE workspace = $1 AND campaign = $2 AND EXISTS (SELECT 1 FROM enrollments AS e"
+    f" WHERE {_CAMPAIGN} AND EXISTS (SELECT 1 FROM enrollments AS e"
     " WHERE e.workspace = a.workspace AND e.profile = a.profile AND e.campaign = a.campaign)"
     " ORDER BY profile, assign_time, member) "
 )

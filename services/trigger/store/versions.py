@@ -22,6 +22,8 @@ _EARLIER = (
     " AND v.version >= greatest(c.migrate_version, c.exit_version)"
 )
 
+# As passages of a campaign are indexed.
+_CAMPAIGN = "workspace || '/' || campaign = $1::text || '/' || $2::text"
 _WITH_EARLIER = (
     "SELECT DISTINCT workspace, campaign FROM campaigns AS c"
     " JOIN campaign_versions AS v USING (workspace, campaign)"
@@ -35,6 +37,7 @@ _DROP = (
     "SELECT DISTINCT greatest(e.campaign_version, m.migrate_version)"
     " FROM campaigns AS m JOIN enrollments AS e USING (workspace, campaign)"
     " WHERE m.workspace = $2 AND m.campaign = $3"
+    " AND e.workspace || '/' || e.campaign = $2::text || '/' || $3::text"
     f" AND (e.state IN ({_WAITING}, {_SENDING}, {_CANCELING})"
     f" OR (e.state = {_SENT} AND e.expire_time > $1)))))"
 )
@@ -138,7 +141,7 @@ class VersionStore:
                 f" count(*) FILTER (WHERE state = {_SENDING}) AS sending_count,"
                 f" min(due_time) FILTER (WHERE state = {_WAITING}) AS next_due_time"
                 f" FROM enrollments WHERE state IN ({_WAITING}, {_SENDING})"
-                " AND workspace = $1 AND campaign = $2 GROUP BY 1",
+                f" AND {_CAMPAIGN} GROUP BY 1",
                 workspace,
                 campaign,
             )
@@ -153,7 +156,7 @@ class VersionStore:
                     "UPDATE enrollments SET wake_time = $4, revision = revision + 1"
                     " WHERE (workspace, profile, campaign, event_uid) IN ("
                     "SELECT workspace, profile, campaign, event_uid FROM enrollments"
-                    f" WHERE workspace = $1 AND campaign = $2 AND state = {_WAITING}"
+                    f" WHERE {_CAMPAIGN} AND state = {_WAITING}"
                     " AND campaign_version < $3 AND (wake_time IS NULL OR wake_time > $4)"
                     " LIMIT $5 FOR UPDATE SKIP LOCKED)",
                     workspace,
