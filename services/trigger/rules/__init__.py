@@ -35,7 +35,7 @@ from services.trigger.rules.release import (
     set_back,
     stopped_meanwhile,
 )
-from services.trigger.rules.schedules import next_planned
+from services.trigger.rules.schedules import is_over, next_planned
 from services.trigger.rules.sharing import Share, share
 from services.trigger.rules.triggers import judge_trigger
 from services.trigger.rules.uniting import United, unite
@@ -76,6 +76,7 @@ __all__ = [
     "groups_of",
     "interval_of",
     "is_open",
+    "is_over",
     "judge_event",
     "judge_exception",
     "judge_goal",

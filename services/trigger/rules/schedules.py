@@ -14,6 +14,8 @@ PLANNED_TIME = "planned_time"
 
 # Where the clocks are furthest ahead (Kiritimati).
 _FIRST_ON_EARTH = timedelta(hours=14)
+# From there to where they are furthest behind.
+_FIRST_TO_LAST = timedelta(hours=26)
 # No zone's clock is further from another's.
 _MARGIN = timedelta(days=2)
 # Hourly ones, from before the margin to behind it.
@@ -42,6 +44,16 @@ def next_planned(plan: Plan, *, launched: datetime, after: datetime | None) -> P
     if found is not None and plan.end_time is not None and found.start_time >= plan.end_time:
         return None
     return found
+
+
+def is_over(plan: Plan, now: datetime) -> bool:
+    """Say whether a campaign with a schedule, launched now, would have no time to go out at."""
+    found = next_planned(plan, launched=now, after=None)
+    if found is None:
+        return True
+    schedule = plan.schedule
+    span = _FIRST_TO_LAST if schedule is not None and schedule.recipient_time else timedelta(0)
+    return found.start_time + span + plan.max_trigger_lateness < now
 
 
 def zone_of_schedule(plan: Plan, schedule: Schedule) -> str:

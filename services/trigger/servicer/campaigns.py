@@ -22,6 +22,7 @@ from services.trigger.servicer.checks import check_campaign
 from services.trigger.servicer.region_checks import require_regions, require_still
 from services.trigger.servicer.reports import Reports
 from services.trigger.servicer.requests import Requests
+from services.trigger.servicer.schedule_checks import require_time_to_come
 from services.trigger.servicer.versions import Versions
 from services.trigger.servicer.watching import Watching
 from services.trigger.store import (
@@ -29,6 +30,7 @@ from services.trigger.store import (
     EnrollmentStore,
     RegionStore,
     ReportStore,
+    SettingsStore,
     VersionStore,
 )
 
@@ -51,6 +53,7 @@ class CampaignServicer(rpc.CampaignServiceServicer):
         self._store = store
         self._enrollments = enrollments
         self._regions = RegionStore(store.database)
+        self._settings = SettingsStore(store.database)
         self._versions = Versions(store, VersionStore(store.database), tokens, clock)
         self._reports = Reports(ReportStore(store.database))
         self._watching = watching
@@ -197,6 +200,7 @@ class CampaignServicer(rpc.CampaignServiceServicer):
                 await require_still(
                     self._regions, connection, stored.workspace, to_campaign(stored)
                 )
+                await require_time_to_come(self._settings, connection, stored, now)
             launched = stored.launch_time or (now if to == _ACTIVE else None)
             moved = replace(stored, state=to, update_time=now, launch_time=launched)
             moved = await self._versions.move(connection, moved)

@@ -4,7 +4,7 @@ import pytest
 from beckon.trigger.v1 import campaign_service_pb2 as pb
 from beckon.trigger.v1.campaign_service_pb2 import Audience, Campaign, Recipient, Schedule, Trigger
 
-from mesh.errors import InvalidArgument, Unavailable
+from mesh.errors import FailedPrecondition, InvalidArgument, Unavailable
 from tests.integration.trigger.house import House, a_campaign
 from tests.integration.trigger.test_broadcasts import go, listed, people
 
@@ -74,3 +74,16 @@ async def test_why_a_broadcast_stands_still_is_told(house: House) -> None:
 
     assert "segments/gold" in (await listed(house))[0].error
     assert not house.out
+
+
+async def test_what_was_planned_for_last_year_does_not_go_out_at_once(house: House) -> None:
+    people(house, 2)
+    campaign = to_many("true")
+    campaign.trigger.schedule.date_time = "2025-03-01T09:00"
+
+    with pytest.raises(FailedPrecondition, match="no time to come"):
+        await house.launch(campaign)
+    await go(house)
+
+    assert not house.out
+    assert not await listed(house)
