@@ -33,6 +33,8 @@ _REASONS: Mapping[str, str] = {
     "version": "a change of the campaign ended what was on its way",
     "broadcast": "the broadcast was ended",
     "date": "the date moved, or is no more",
+    "dwell": "she did not stay long enough",
+    "ignored": "she did not ignore the earlier message",
     "erasure": "somebody of whom it tells was erased",
 }
 _ENDINGS: Mapping[str, str] = {

@@ -61,6 +61,8 @@ def a_silence(**given: Any) -> Silence:
     [
         (a_row(None, ("filter", False, "value 90")), None, "nothing began: the filter did not hold (value 90)"),
         (a_row(EnrollmentState.EXITED, ("filter", True, "true"), ("exception", False, "order_placed o")), None, "entered, and was stopped: an exception stopped it (order_placed o)"),
+        (a_row(EnrollmentState.EXITED, ("dwell", False, "")), None, "was stopped: she did not stay long enough"),
+        (a_row(EnrollmentState.EXITED, ("ignored", False, "")), None, "was stopped: she did not ignore the earlier message"),
         (a_row(EnrollmentState.WAITING), None, "entered, and waits until 2026-03-01T12:00:00Z"),
         (a_row(EnrollmentState.WAITING, ("frequency_cap", False, "full")), None, "waits until 2026-03-01T12:00:00Z: a frequency cap was reached (full)"),
         (a_row(EnrollmentState.SENDING), None, "on its way to delivery"),
