@@ -198,7 +198,9 @@ def _text(field: FieldDescriptor, rules: validate_pb2.FieldRules) -> dict[str, A
     file = {
         "type": "object",
         "description": "Reads the text from a file beside this one.",
-        "properties": {"file": {"type": "string"}},
+        "properties": {
+            "file": {"type": "string", "description": "Its path, from the folder of this file."}
+        },
         "required": ["file"],
         "additionalProperties": False,
     }
