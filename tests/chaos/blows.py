@@ -1,7 +1,7 @@
 """What is done to whom, and when: a plan from a seed, and its execution."""
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import suppress
 from random import Random
 from time import perf_counter
@@ -13,6 +13,9 @@ from tests.chaos.herd import EXTRA_TARGETS, TARGETS, TWINS, Herd, names
 
 # Of the blows beside the kills: a process that stands still holds its locks and connections.
 _FREEZES_PER_KILL = 0.3
+
+# Soon enough to find the one that was hit before still down.
+_AT_ONCE = 0.05
 
 # Longer than any lease of the run: others have taken the work over when it wakes up.
 _COMA = (6.0, 8.0)
@@ -41,14 +44,26 @@ def plan(random: Random, kills: int) -> Iterator[Blow]:
             target = random.choice((*TWINS, *EXTRA_TARGETS))
             yield Blow(random.uniform(0.1, 2.0), target, random.uniform(*_COMA))
         # Some at once, so that two are down together.
-        yield Blow(random.choice((0.05, random.uniform(0.2, 4.0))), left.pop(), 0.0)
+        yield Blow(random.choice((_AT_ONCE, random.uniform(0.2, 4.0))), left.pop(), 0.0)
 
 
-async def strike(herd: Herd, blows: Iterator[Blow], tell: Callable[[str], None]) -> int:
-    """Carry the blows out; return how many were kills, once all is up again."""
+async def strike(
+    herd: Herd,
+    blows: Iterator[Blow],
+    tell: Callable[[str], None],
+    *,
+    breath: Callable[[int], Awaitable[None]],
+) -> int:
+    """Carry the blows out; return how many were kills, once all is up again.
+
+    `breath` is told how many kills there were and waits until there is something to hit again;
+    blows that come at once do not wait for it.
+    """
     kills = 0
     async with asyncio.TaskGroup() as group:
         for blow in blows:
+            if blow.wait > _AT_ONCE:
+                await breath(kills)
             await asyncio.sleep(blow.wait)
             await herd.wait_until_up(blow.target)
             if blow.freeze:

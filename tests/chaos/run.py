@@ -68,6 +68,10 @@ AUDIENCE = 10_000
 # The news go out so slowly that so many seconds of every kill fall into them.
 _NEWS_PER_KILL = 1.5
 
+# So long at most the next blow waits until its share of the news is out: on a machine that needs
+# seconds to start a process all of them would fall before the first message otherwise.
+_BREATH_MAX = 5.0
+
 # A receiver has bad moments, too: it refuses, and it takes without saying so.
 _FAULTS = (
     Fault(kind=Kind.REFUSE, status=503, rate=0.02),
@@ -281,7 +285,12 @@ async def _strike_while_streaming(
         group.create_task(scene.watch.run(over))
         streaming = [group.create_task(lane.run()) for _, lane in play.lanes]
         playing = group.create_task(play.run(over))
-        done = await blows.strike(killable, blows.plan(random, kills), say)
+
+        async def breath(struck: int) -> None:
+            await _await_news(scene, struck / kills)
+
+        done = await blows.strike(killable, blows.plan(random, kills), say, breath=breath)
+        say(f"{scene.inbox.messages(CROWD)} have heard the news so far")
         over.set()
         await playing
         for _, lane in play.lanes:
@@ -289,6 +298,16 @@ async def _strike_while_streaming(
         async with asyncio.timeout(_PATIENCE):
             await asyncio.gather(*streaming)
     return done
+
+
+async def _await_news(scene: Scene, share: float) -> None:
+    """Wait, not for long, until a share of the crowd has heard the news."""
+    until = perf_counter() + _BREATH_MAX
+    wanted = share * scene.ledger.crowd.size
+    while True:
+        if scene.inbox.messages(CROWD) >= wanted or perf_counter() > until:
+            return
+        await asyncio.sleep(_TICK)
 
 
 async def _settle(scene: Scene, say: Tell) -> None:
