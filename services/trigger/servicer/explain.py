@@ -63,7 +63,7 @@ class Explaining:
         of, campaign = parse_name(request.campaign, "campaigns", field="campaign")
         if of != workspace:
             raise invalid_field("campaign", "must be of the profile's workspace")
-        time = from_timestamp(request.time) if request.HasField("time") else None
+        time = _time(request)
         rows = await self._rows(workspace, profile, campaign, request.event_id, time)
         if not rows:
             silence = await self._silence(workspace, profile, campaign, request.event_id, time)
@@ -197,3 +197,17 @@ class Explaining:
             return time is None or event.occur_time <= time + _AROUND
 
         return [Heard(one.event_id, one.type, one.occur_time) for one in found if meant(one)]
+
+
+def _time(request: pb.ExplainDecisionRequest) -> datetime | None:
+    if not request.HasField("time"):
+        return None
+    try:
+        time = from_timestamp(request.time)
+        # The hours around it must be times too.
+        _ = time - _AROUND, time + _AROUND
+    except OverflowError:
+        raise invalid_field(
+            "time", "must be from the years 1 to 9999", reason="timestamp"
+        ) from None
+    return time

@@ -7,6 +7,7 @@ from beckon.throttle.v1 import throttle_service_pb2 as throttle_pb
 from beckon.trigger.v1 import campaign_service_pb2 as campaign_pb
 from beckon.trigger.v1 import decision_service_pb2 as pb
 from beckon.trigger.v1.decision_service_pb2 import Decision
+from google.protobuf.timestamp_pb2 import Timestamp
 
 from mesh.errors import InvalidArgument
 from tests.integration.trigger.house import House, a_campaign, an_event
@@ -158,3 +159,11 @@ async def test_a_campaign_of_another_workspace_explains_nothing(house: House) ->
 
     with pytest.raises(InvalidArgument):
         await house.decisions.ExplainDecision(request, None)
+
+
+@pytest.mark.parametrize("seconds", [-62135596800, 253402300799])
+async def test_a_time_at_the_end_of_time_is_refused(house: House, seconds: int) -> None:
+    with pytest.raises(InvalidArgument) as refused:
+        await explain(house, time=Timestamp(seconds=seconds))
+
+    assert refused.value.violations[0].field == "time"
