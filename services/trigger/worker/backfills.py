@@ -58,6 +58,9 @@ class Backfills:
             except MeshError as error:
                 metrics.WORKER_FAILURES.labels(worker="backfills").inc()
                 log.warning("backfill_failed", reason=error.message)
+            except Exception:  # one campaign must not stop the others, nor the worker
+                metrics.WORKER_FAILURES.labels(worker="backfills").inc()
+                log.exception("backfill_not_judged")
             await stopping.wait(_LOOK_SECONDS)
 
     async def run_once(self, stopping: Stopping) -> bool:
@@ -75,11 +78,10 @@ class Backfills:
             rests = self._clock.now() + _REST
             await self._store.fail(backfill, error.message, until=rests)
             raise
-        except Exception:  # one campaign must not stop the others, nor the worker
-            metrics.WORKER_FAILURES.labels(worker="backfills").inc()
-            log.exception("backfill_not_judged", campaign=backfill.campaign)
+        except Exception:
             rests = self._clock.now() + _REST
             await self._store.fail(backfill, "a failure of ours", until=rests)
+            raise
         return True
 
     async def _go_through(self, backfill: Backfill, stopping: Stopping) -> None:

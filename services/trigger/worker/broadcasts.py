@@ -107,10 +107,9 @@ class Broadcasts:
                 await self._look_at(broadcast, stopping)
         except MeshError:
             raise
-        except Exception:  # one broadcast must not stop the others, nor the worker
-            metrics.WORKER_FAILURES.labels(worker="broadcasts").inc()
-            log.exception("broadcast_not_judged", broadcast=str(broadcast.id))
+        except Exception:
             await self._store.rest(broadcast.id, self._clock.now() + _WRONG, error=_OURS)
+            raise
         return True
 
     async def plan(self) -> None:
@@ -151,6 +150,11 @@ class Broadcasts:
             except MeshError as error:
                 metrics.WORKER_FAILURES.labels(worker="broadcasts").inc()
                 log.warning("broadcasts_failed", reason=error.message)
+                await stopping.wait(_FAILED_SECONDS)
+                continue
+            except Exception:  # one broadcast must not stop the others, nor the worker
+                metrics.WORKER_FAILURES.labels(worker="broadcasts").inc()
+                log.exception("broadcast_not_judged")
                 await stopping.wait(_FAILED_SECONDS)
                 continue
             await self._wakes[lane].wait(stopping, seconds=await self._until_next())

@@ -3,6 +3,7 @@
 import asyncio
 from collections import Counter
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
 import pytest
@@ -13,12 +14,14 @@ from google.protobuf.field_mask_pb2 import FieldMask
 
 from mesh.errors import Unavailable
 from mesh.pages import PageTokens
+from mesh.server import Stopping
 from services.trigger.servicer import BroadcastServicer
 from services.trigger.store import BroadcastStore
 from services.trigger.worker import Worker
 from tests.integration.trigger.house import House, a_campaign, an_event
 from tests.integration.trigger.peers import Known
 from tests.integration.trigger.test_people import unite
+from tests.waiting import eventually
 
 _State = pb.Broadcast.State
 
@@ -492,7 +495,11 @@ async def test_a_broadcast_that_cannot_be_judged_says_so_and_stops_nobody(
         raise ZeroDivisionError
 
     monkeypatch.setattr(house.worker.broadcasts._admissions, "admit", fail)
-    await go(house)
+    stopping = Stopping()
+    async with asyncio.TaskGroup() as group:
+        group.create_task(house.worker.broadcasts.run(stopping))
+        await eventually(partial(listed, house), lambda found: any(one.error for one in found))
+        stopping.set()
     failed = await got(house)
     monkeypatch.setattr(house.worker.broadcasts._admissions, "admit", admit)
     house.clock.advance(seconds=11)
