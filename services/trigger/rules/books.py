@@ -8,6 +8,9 @@ from services.trigger.model import ExceptionRule, Occurrence, Plan, RecipientKin
 
 _Plans = Mapping[str, tuple[Plan, ...]]
 
+# What became of a message without anybody's doing.
+_OF_ITSELF = frozenset({"message_sent", "message_failed"})
+
 
 @dataclass(frozen=True, slots=True)
 class Book:
@@ -27,6 +30,10 @@ class Book:
     def begun_by(self, event: Occurrence) -> tuple[Plan, ...]:
         """Return the campaigns that the event may begin."""
         plans = self.triggers.get(event.type, ())
+        if event.type in _OF_ITSELF:
+            # Each of its messages would begin the next, for ever.
+            own = event.properties.get("campaign")
+            plans = tuple(plan for plan in plans if plan.campaign != own)
         matches = self.matches.get(event.type)
         if not matches:
             return plans
