@@ -107,14 +107,15 @@ class Trigger:
         """Do some work beside the relay; return the seconds until all that it released is settled."""
         stopping = Stopping()
         async with asyncio.TaskGroup() as group:
-            group.create_task(self.worker.relay.run(stopping))
+            relaying = group.create_task(self.worker.relay.run(stopping))
             begun = perf_counter()
             await work(stopping)
             while self.worker.relay.owed:  # noqa: ASYNC110 — the relay has nobody else to tell
                 await asyncio.sleep(0.002)
-            # The relay's lanes look up once a second: that is not work.
             seconds = perf_counter() - begun
             stopping.set()
+            # Its lanes look up once a second, and it owes nothing.
+            relaying.cancel()
         return seconds
 
 

@@ -161,7 +161,7 @@ async def _broadcast() -> dict[str, float]:
             while not await _met_everybody(side.database):
                 if going.done():
                     break
-                await asyncio.sleep(0.02)
+                await asyncio.sleep(0.1)
             exits.push_async_callback(asyncio.wait_for, going, _PATIENCE_SECONDS)
 
         seconds = await side.relaying(go_through)
